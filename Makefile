@@ -1,0 +1,63 @@
+# appfwd: install, demonstrate, test. Run as root on Debian 12 or 13.
+
+PYTHON   ?= /usr/bin/python3
+DESTDIR  ?=
+PREFIX   ?= /usr
+VENV     ?= .venv
+SITE     ?= $(DESTDIR)$(PREFIX)/lib/python3/dist-packages
+SHARE    := $(DESTDIR)$(PREFIX)/share
+SYSTEMD  ?= $(DESTDIR)/usr/lib/systemd/system
+JOBS     ?= $(shell nproc)
+PYTEST   := $(VENV)/bin/python -m pytest
+
+# What the daemon needs at run time.
+RUNTIME  := python3-nftables python3-systemd python3-dbus-next python3-setools nftables \
+            policycoreutils dbus polkitd
+
+.PHONY: all install uninstall test demo bench lint tools clean
+
+all:
+	@echo "make demo | make test | make install | make bench"
+
+install:
+	@command -v semodule >/dev/null && $(PYTHON) -c 'import nftables, dbus_next, setools, systemd' \
+	  || { apt-get -q update && apt-get -q -y install $(RUNTIME); }
+	install -d $(SITE) $(DESTDIR)$(PREFIX)/sbin
+	rm -rf $(SITE)/appfwd
+	cp -r --no-preserve=ownership appfwd $(SITE)/appfwd
+	find $(SITE)/appfwd -name __pycache__ -prune -exec rm -rf {} +
+	$(PYTHON) -m compileall -q $(SITE)/appfwd
+	printf '#!/usr/bin/python3\nimport sys\n\nfrom appfwd.daemon import main\n\nsys.exit(main())\n' \
+	  > $(DESTDIR)$(PREFIX)/sbin/appfwd
+	printf '#!/usr/bin/python3\nimport sys\n\nfrom appfwd.cli.main import main\n\nsys.exit(main())\n' \
+	  > $(DESTDIR)$(PREFIX)/sbin/appfwctl
+	chmod 755 $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
+	install -D -m 644 dbus/org.appfwd1.conf $(SHARE)/dbus-1/system.d/org.appfwd1.conf
+	install -D -m 644 dbus/org.appfwd1.service $(SHARE)/dbus-1/system-services/org.appfwd1.service
+	install -D -m 644 dbus/org.appfwd1.Manager.xml \
+	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml
+	install -D -m 644 dbus/org.appfwd1.policy $(SHARE)/polkit-1/actions/org.appfwd1.policy
+	install -D -m 644 systemd/appfwd.service $(SYSTEMD)/appfwd.service
+	install -D -m 644 docs/appfwctl.8 $(SHARE)/man/man8/appfwctl.8
+	install -D -m 644 docs/completion/appfwctl.bash \
+	  $(SHARE)/bash-completion/completions/appfwctl
+	install -D -m 644 docs/completion/_appfwctl $(SHARE)/zsh/vendor-completions/_appfwctl
+	install -D -m 644 docs/completion/appfwctl.fish \
+	  $(SHARE)/fish/vendor_completions.d/appfwctl.fish
+	-[ -n "$(DESTDIR)" ] || ! command -v restorecon >/dev/null || restorecon -R \
+	  $(SITE)/appfwd $(PREFIX)/sbin/appfwd $(PREFIX)/sbin/appfwctl $(SYSTEMD)/appfwd.service
+	-[ -n "$(DESTDIR)" ] || ! [ -d /run/systemd/system ] || { systemctl daemon-reload && \
+	  systemctl reload dbus; }
+
+uninstall:
+	-systemctl disable appfwd 2>/dev/null
+	-appfwctl down --yes
+	-systemctl stop appfwd 2>/dev/null
+	rm -rf $(SITE)/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
+	rm -f $(SHARE)/dbus-1/system.d/org.appfwd1.conf \
+	  $(SHARE)/dbus-1/system-services/org.appfwd1.service \
+	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml \
+	  $(SHARE)/polkit-1/actions/org.appfwd1.policy $(SYSTEMD)/appfwd.service \
+	  $(SHARE)/man/man8/appfwctl.8 $(SHARE)/bash-completion/completions/appfwctl \
+	  $(SHARE)/zsh/vendor-completions/_appfwctl $(SHARE)/fish/vendor_completions.d/appfwctl.fish
+	@echo "The stored guards and grants are still in /var/lib/appfwd."

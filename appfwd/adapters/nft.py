@@ -1,0 +1,88 @@
+"""nftables through libnftables: one context on one thread, transactions as JSON.
+
+The table belongs to the netlink socket of the context (``flags owner``), so the context lives as
+long as the daemon. libnftables is not safe to use from two threads at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import nftables  # type: ignore[import-untyped,unused-ignore]
+
+from appfwd.errors import TableFailed
+
+log = logging.getLogger(__name__)
+
+_LIST = {"list": {"table": {"family": "inet", "name": "appfwd"}}}
+_MISSING = "No such file or directory"
+
+
+class LibNft:
+    """Runs transactions and lists our table."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nft")
+        self._context: Any = None
+
+    async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        """Run ``commands`` as one transaction.
+
+        Raises:
+            TableFailed: the kernel refused; none of the commands took effect.
+
+        """
+        code, _, error = await self._command(list(commands))
+        if code:
+            log.error("nft transaction refused: %s", error.strip())
+            raise TableFailed(_explain(error))
+
+    async def list_table(self) -> Sequence[Mapping[str, Any]]:
+        """Return the objects of our table; empty where there is none.
+
+        Raises:
+            TableFailed: the kernel did not answer.
+
+        """
+        code, output, error = await self._command([_LIST])
+        if code:
+            if _MISSING in error:
+                return ()
+            raise TableFailed(_explain(error))
+        listing: list[dict[str, Any]] = json.loads(output)["nftables"]
+        return listing
+
+    async def _command(self, commands: list[Any]) -> tuple[int, str, str]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, self._run, json.dumps({"nftables": commands})
+        )
+
+    def _run(self, text: str) -> tuple[int, str, str]:
+        if self._context is None:
+            self._context = nftables.Nftables()
+            self._context.set_json_output(val=True)
+            self._context.set_numeric_proto_output(val=True)
+        code, output, error = self._context.cmd(text)
+        return int(code), str(output), str(error)
+
+
+def _explain(error: str) -> str:
+    if "Operation not permitted" in error:
+        return (
+            "Another process owns the nftables table inet appfwd; is a second appfwd running? "
+            "'systemctl restart appfwd' after ending it."
+        )
+    if "Permission denied" in error:
+        return (
+            "SELinux does not let appfwd label packets with its types (permission relabelto); "
+            "'ausearch -m avc' or 'dmesg' shows the denial."
+        )
+    if "Invalid argument" in error:
+        return "The kernel refused the table: a label is not in its policy, or it lacks a feature."
+    return "The kernel refused the nftables transaction; the journal of appfwd has its words."

@@ -1,0 +1,117 @@
+"""The kernel's own word on SELinux, through selinuxfs (security/selinux/selinuxfs.c)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from appfwd.errors import SelinuxDisabled
+from appfwd.model.policy import KernelContexts
+from appfwd.model.services import Interval
+
+_ROOT = Path("/sys/fs/selinux")
+_OFF = (
+    "SELinux is off on this machine, or no policy is loaded: appfwd needs it. On Debian: install "
+    "selinux-basics and selinux-policy-default, run selinux-activate, and reboot."
+)
+
+
+class SelinuxFs:
+    """Answers from selinuxfs; every call reads the kernel anew."""
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+
+    def contexts(self) -> KernelContexts:
+        """Return the contexts of the kernel's initial SIDs and of this process.
+
+        Raises:
+            SelinuxDisabled: there is no selinuxfs.
+
+        """
+        unlabeled = _split(self._read("initial_contexts/unlabeled"))
+        kernel = _split(self._read("initial_contexts/kernel"))
+        own = _split(Path("/proc/self/attr/current").read_text("ascii"))
+        user, role, name, level = unlabeled
+        return KernelContexts(user, role, level, unlabeled=name, kernel=kernel[2], loader=own[2])
+
+    def enforcing(self) -> bool:
+        """Tell whether refusals are enforced.
+
+        Raises:
+            SelinuxDisabled: there is no selinuxfs.
+
+        """
+        return self._read("enforce").strip() == "1"
+
+    def policy_load(self) -> int:
+        """Return the count of policy loads and boolean commits since boot.
+
+        It is ``policyload`` of struct selinux_kernel_status (security/selinux/ss/status.c).
+
+        Raises:
+            SelinuxDisabled: there is no selinuxfs.
+
+        """
+        try:
+            data = (self._root / "status").read_bytes()
+        except OSError:
+            raise SelinuxDisabled(_OFF) from None
+        _version, _sequence, _enforcing, load, _deny = struct.unpack_from("=5I", data)
+        return int(load)
+
+    def access(self, domain: str, packet_type: str) -> frozenset[str]:
+        """Return the permissions of class ``packet`` that ``domain`` has on ``packet_type``.
+
+        The object role makes every type valid in a context, so domains can be asked for without
+        knowing their users and roles; type rules decide.
+
+        Raises:
+            SelinuxDisabled: there is no selinuxfs.
+
+        """
+        packet = self.contexts()
+        query = (
+            f"{packet.packet_context(domain)} {packet.packet_context(packet_type)} "
+            f"{self._read('class/packet/index').strip()}"
+        )
+        try:
+            handle = os.open(self._root / "access", os.O_RDWR)
+        except OSError:
+            raise SelinuxDisabled(_OFF) from None
+        try:
+            os.write(handle, query.encode("ascii"))
+            allowed = int(os.read(handle, 4096).split()[0], 16)
+        except OSError:  # EINVAL: one of the types is not in the loaded policy
+            return frozenset()
+        finally:
+            os.close(handle)
+        return frozenset(name for name, bit in self._permissions() if allowed & bit)
+
+    def _permissions(self) -> list[tuple[str, int]]:
+        folder = self._root / "class/packet/perms"
+        return [(entry.name, 1 << (int(entry.read_text()) - 1)) for entry in folder.iterdir()]
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self._root / name).read_text("ascii").rstrip("\0\n")
+        except OSError:
+            raise SelinuxDisabled(_OFF) from None
+
+
+class ProcHost:
+    """Facts of the machine from procfs."""
+
+    def __init__(self, path: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> None:
+        self._path = path
+
+    def ephemeral_ports(self) -> Interval:
+        """Return the local ports that clients get, for IPv6 too (ip(7))."""
+        low, high = self._path.read_text("ascii").split()
+        return Interval(int(low), int(high))
+
+
+def _split(context: str) -> tuple[str, str, str, str | None]:
+    parts = context.rstrip("\0\n").split(":", 3)
+    return parts[0], parts[1], parts[2], parts[3] if len(parts) > 3 else None

@@ -1,0 +1,1 @@
+"""D-Bus: thin interfaces over ordinary objects."""

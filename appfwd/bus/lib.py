@@ -1,0 +1,80 @@
+"""The only module that names the D-Bus library: dbus-next, or dbus-fast where it is installed."""
+
+from __future__ import annotations
+
+try:
+    from dbus_fast import BusType, Message, MessageFlag, MessageType, RequestNameReply, Variant
+    from dbus_fast.aio import MessageBus
+    from dbus_fast.auth import AuthExternal
+
+    LIBRARY = "dbus-fast"
+except ImportError:
+    from dbus_next import (  # type: ignore[assignment,unused-ignore]
+        BusType,
+        Message,
+        MessageFlag,
+        MessageType,
+        RequestNameReply,
+        Variant,
+    )
+    from dbus_next.aio import MessageBus  # type: ignore[assignment,unused-ignore]
+    from dbus_next.auth import AuthExternal  # type: ignore[assignment,unused-ignore]
+
+    LIBRARY = "dbus-next"
+
+__all__ = [
+    "LIBRARY",
+    "AuthExternal",
+    "BusType",
+    "Message",
+    "MessageBus",
+    "MessageFlag",
+    "MessageType",
+    "RequestNameReply",
+    "Variant",
+    "plain",
+    "variants",
+]
+
+
+def plain(value: object) -> object:
+    """Return ``value`` with variants taken off, one level of a dictionary deep.
+
+    A variant within a variant stays one, so that checks of type refuse it.
+    """
+    if isinstance(value, dict):
+        return {k: v.value if isinstance(v, Variant) else v for k, v in value.items()}
+    return value
+
+
+def deep(value: object) -> object:
+    """Return ``value`` with every variant in it taken off."""
+    if isinstance(value, Variant):
+        return deep(value.value)
+    if isinstance(value, dict):
+        return {key: deep(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [deep(part) for part in value]
+    return value
+
+
+def variants(row: dict[str, object]) -> dict[str, Variant]:
+    """Return ``row`` as a D-Bus ``a{sv}``: str, bool, int (x), float, lists and dictionaries."""
+    return {key: _variant(value) for key, value in row.items()}
+
+
+_SCALARS: dict[type, str] = {bool: "b", int: "x", float: "d", str: "s"}
+
+
+def _variant(value: object) -> Variant:
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return Variant(scalar, value)
+    if isinstance(value, dict):
+        return Variant("a{sv}", variants(value))
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], dict):
+            return Variant("aa{sv}", [variants(row) for row in value])
+        return Variant("as", list(value))
+    msg = f"no D-Bus type for {type(value).__name__}"
+    raise TypeError(msg)

@@ -1,0 +1,165 @@
+"""The D-Bus interface as data: every member, its signature and its polkit action.
+
+The daemon answers introspection from here and dispatches by it; ``dbus/org.appfwd1.Manager.xml``
+and ``docs/dbus.md`` are held against it by tests. A method without an action cannot be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+BUS_NAME = "org.appfwd1"
+PATH = "/org/appfwd1"
+INTERFACE = "org.appfwd1.Manager"
+#: Reading a property is a request like any other, and has its action too.
+PROPERTY_ACTION = "org.appfwd1.status"
+
+Arguments = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: (name, type) of its arguments and results, and the polkit action it needs."""
+
+    name: str
+    takes: Arguments
+    gives: Arguments
+    action: str
+
+    @property
+    def signature(self) -> str:
+        """The signature of a call's body."""
+        return "".join(kind for _, kind in self.takes)
+
+    @property
+    def result(self) -> str:
+        """The signature of a reply's body."""
+        return "".join(kind for _, kind in self.gives)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal and its arguments."""
+
+    name: str
+    args: Arguments
+
+    @property
+    def signature(self) -> str:
+        """The signature of the signal's body."""
+        return "".join(kind for _, kind in self.args)
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property; all are read-only."""
+
+    name: str
+    kind: str
+
+
+_OPTIONS = ("options", "a{sv}")
+_DOMAIN, _DESTINATION = ("domain", "s"), ("destination", "s")
+
+
+def _action(word: str) -> str:
+    return f"{BUS_NAME}.{word}"
+
+
+METHODS: tuple[Method, ...] = (
+    Method("Grant", (_DOMAIN, _DESTINATION, _OPTIONS), (("id", "s"),), _action("grant")),
+    Method("Revoke", (_DOMAIN, _DESTINATION, _OPTIONS), (), _action("revoke")),
+    Method("Guard", (_DESTINATION, _OPTIONS), (("id", "s"),), _action("guard")),
+    Method("Unguard", (_DESTINATION, _OPTIONS), (), _action("unguard")),
+    Method("List", (("filter", "a{sv}"),), (("rows", "aa{sv}"),), _action("list")),
+    Method(
+        "Explain",
+        (_DOMAIN, _DESTINATION, _OPTIONS),
+        (("explanation", "a{sv}"),),
+        _action("explain"),
+    ),
+    Method("GetRules", (("filter", "a{sv}"),), (("rules", "a{sv}"),), _action("get-rules")),
+    Method("SetBridge", (("mode", "s"), _OPTIONS), (), _action("set-bridge")),
+    Method("Up", (_OPTIONS,), (), _action("up")),
+    Method("Down", (_OPTIONS,), (), _action("down")),
+)
+
+SIGNALS: tuple[Signal, ...] = (
+    Signal("Added", (("id", "s"), ("entry", "a{sv}"))),
+    Signal("Removed", (("id", "s"), ("entry", "a{sv}"))),
+)
+
+PROPERTIES: tuple[Property, ...] = (
+    Property("Active", "b"),
+    Property("Bridge", "s"),
+    Property("Enforcing", "b"),
+    Property("Problem", "s"),
+    Property("Version", "s"),
+)
+
+
+def actions() -> frozenset[str]:
+    """Return every polkit action that some member needs."""
+    return frozenset({method.action for method in METHODS} | {PROPERTY_ACTION})
+
+
+def introspection() -> str:
+    """Return the introspection XML of the object."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield (
+        '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
+        ' "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">'
+    )
+    yield f"<node name={quoteattr(PATH)}>"
+    yield f" <interface name={quoteattr(INTERFACE)}>"
+    for method in METHODS:
+        yield f"  <method name={quoteattr(method.name)}>"
+        for where, arguments in (("in", method.takes), ("out", method.gives)):
+            for name, kind in arguments:
+                yield (
+                    f"   <arg name={quoteattr(name)} type={quoteattr(kind)} "
+                    f"direction={quoteattr(where)}/>"
+                )
+        yield "  </method>"
+    for signal in SIGNALS:
+        yield f"  <signal name={quoteattr(signal.name)}>"
+        for name, kind in signal.args:
+            yield f"   <arg name={quoteattr(name)} type={quoteattr(kind)}/>"
+        yield "  </signal>"
+    for prop in PROPERTIES:
+        yield f'  <property name={quoteattr(prop.name)} type={quoteattr(prop.kind)} access="read"/>'
+    yield " </interface>"
+    yield from _STANDARD.splitlines()
+    yield "</node>"
+
+
+_STANDARD = """\
+ <interface name="org.freedesktop.DBus.Properties">
+  <method name="Get">
+   <arg name="interface" type="s" direction="in"/>
+   <arg name="property" type="s" direction="in"/>
+   <arg name="value" type="v" direction="out"/>
+  </method>
+  <method name="GetAll">
+   <arg name="interface" type="s" direction="in"/>
+   <arg name="properties" type="a{sv}" direction="out"/>
+  </method>
+  <signal name="PropertiesChanged">
+   <arg name="interface" type="s"/>
+   <arg name="changed" type="a{sv}"/>
+   <arg name="invalidated" type="as"/>
+  </signal>
+ </interface>
+ <interface name="org.freedesktop.DBus.Introspectable">
+  <method name="Introspect">
+   <arg name="xml" type="s" direction="out"/>
+  </method>
+ </interface>
+ <interface name="org.freedesktop.DBus.Peer">
+  <method name="Ping"/>
+ </interface>"""

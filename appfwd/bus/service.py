@@ -1,0 +1,104 @@
+"""The daemon's place on the bus: connection, name, calls in, signals out."""
+
+from __future__ import annotations
+
+import asyncio
+
+from appfwd.bus.dispatch import Dispatcher
+from appfwd.bus.lib import (
+    BusType,
+    Message,
+    MessageBus,
+    MessageType,
+    RequestNameReply,
+    Variant,
+    variants,
+)
+from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, SIGNALS
+from appfwd.bus.polkit import Polkit
+from appfwd.errors import Unavailable
+from appfwd.manager import Manager, entry_row
+from appfwd.ports import Stored
+
+_SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
+_BUS = {
+    "destination": "org.freedesktop.DBus",
+    "path": "/org/freedesktop/DBus",
+    "interface": "org.freedesktop.DBus",
+}
+
+
+class Service:
+    """Serves a manager on the system bus."""
+
+    def __init__(self, bus: MessageBus, manager: Manager) -> None:
+        self._bus = bus
+        self._dispatcher = Dispatcher(manager, Polkit(bus), self._send, self._uid_of)
+        bus.add_message_handler(self._dispatcher.handle)
+
+    @classmethod
+    async def connect(cls, manager: Manager) -> Service:
+        """Connect and take the bus name.
+
+        Raises:
+            Unavailable: there is no bus, or the name is taken or refused.
+
+        """
+        try:
+            bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+        except (OSError, EOFError) as error:
+            msg = f"The system bus cannot be reached ({error}); is dbus running?"
+            raise Unavailable(msg) from error
+        service = cls(bus, manager)
+        reply = await bus.request_name(BUS_NAME)
+        if reply is not RequestNameReply.PRIMARY_OWNER:
+            msg = f"The bus name {BUS_NAME} is taken; is another appfwd running?"
+            raise Unavailable(msg)
+        return service
+
+    async def wait(self) -> None:
+        """Return when the connection is lost."""
+        try:
+            await self._bus.wait_for_disconnect()
+        except (EOFError, OSError):
+            return
+
+    def announce(self, old: Stored, new: Stored) -> None:
+        """Signal what came and went between two stored states."""
+        for name, one, other in (("Removed", old, new), ("Added", new, old)):
+            for member, record in one.records.items():
+                if member not in other.records:
+                    self.emit(name, record.id, variants(entry_row(member, record, None)))
+        before, after = old.state.settings, new.state.settings
+        changed = {}
+        if before.bridge is not after.bridge:
+            changed["Bridge"] = Variant("s", after.bridge.value)
+        if before.active is not after.active:
+            changed["Active"] = Variant("b", after.active)
+        if changed:
+            self._signal(
+                "org.freedesktop.DBus.Properties",
+                "PropertiesChanged",
+                "sa{sv}as",
+                [INTERFACE, changed, []],
+            )
+
+    def emit(self, name: str, *body: object) -> None:
+        """Send one of our signals."""
+        self._signal(INTERFACE, name, _SIGNATURES[name], list(body))
+
+    def _signal(self, interface: str, name: str, signature: str, body: list[object]) -> None:
+        message = Message.new_signal(PATH, interface, name, signature, body)
+        asyncio.ensure_future(self._send(message))  # noqa: RUF006 - order is kept by the library
+
+    async def _send(self, message: Message) -> None:
+        await self._bus.send(message)
+
+    async def _uid_of(self, sender: str) -> int:
+        reply = await self._bus.call(
+            Message(**_BUS, member="GetConnectionUnixUser", signature="s", body=[sender])
+        )
+        if reply is None or reply.message_type is MessageType.ERROR:
+            msg = "The caller has left the bus."
+            raise Unavailable(msg)
+        return int(reply.body[0])

@@ -1,0 +1,1 @@
+"""appfwctl: parser, commands and rendering, each apart."""

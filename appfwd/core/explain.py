@@ -1,0 +1,117 @@
+"""Why a domain reaches a destination or not, from what the kernel has now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from appfwd.core.chains import MapName
+from appfwd.core.table import Key, Table, lookup
+from appfwd.model.destination import Destination
+from appfwd.model.state import DesiredState, Grant
+
+
+@dataclass(frozen=True)
+class Part:
+    """A label within the destination, and which of ``send`` and ``recv`` the domain has on it."""
+
+    label: str
+    permissions: frozenset[str]
+
+    @property
+    def allowed(self) -> bool:
+        """Tell whether packets pass both ways."""
+        return self.permissions >= {"send", "recv"}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The verdict (``allowed``, ``denied`` or ``partly``), and what decides it."""
+
+    verdict: str
+    why: str
+    remedy: str
+    labels: tuple[str, ...]
+    guards: tuple[Destination, ...]
+    grants: tuple[Grant, ...]
+
+
+def labels_at(table: Table, destination: Destination, unlabeled: str) -> frozenset[str]:
+    """Return the labels that packets to and from ``destination`` get from ``table``."""
+    found: set[str] = set()
+    for rectangle in destination.rectangles():
+        elements: dict[Key, str] = {}
+        for guard in (False, True):
+            name = MapName(destination.direction, guard, rectangle.peer.family)
+            elements.update(table.maps.get(name, {}))
+        for label in lookup(elements, rectangle.peer, rectangle.services):
+            found.add(unlabeled if label is None else label)
+    return frozenset(found)
+
+
+def explain(  # noqa: PLR0913 - all are facts of one question
+    domain: str,
+    destination: Destination,
+    state: DesiredState,
+    permissions: Mapping[str, frozenset[str]],
+    *,
+    unlabeled: str,
+    labelling: bool,
+) -> Explanation:
+    """Say whether ``domain`` reaches ``destination``, why, and what would change it.
+
+    ``permissions`` has what the kernel gives the domain on each label found there; ``labelling``
+    tells whether the table has any label (without one the kernel checks no packet).
+    """
+    parts = [
+        Part(label, held if labelling else frozenset({"send", "recv"}))
+        for label, held in sorted(permissions.items())
+    ]
+    allowed = {part.allowed for part in parts}
+    verdict = "partly" if len(allowed) > 1 else "allowed" if allowed == {True} else "denied"
+    guards = [g.destination for g in state.guards if _touches(g.destination, destination)]
+    grants = [
+        g for g in state.grants if g.domain == domain and _touches(g.destination, destination)
+    ]
+    guards.sort(key=Destination.sort_key)
+    grants.sort(key=lambda grant: grant.destination.sort_key())
+    return Explanation(
+        verdict,
+        _why(domain, verdict, parts, unlabeled, labelling=labelling),
+        _remedy(domain, destination, verdict),
+        tuple(part.label for part in parts),
+        tuple(guards),
+        tuple(grants),
+    )
+
+
+def _touches(one: Destination, other: Destination) -> bool:
+    return one.direction is other.direction and any(
+        a.peer.family is b.peer.family
+        and a.peer.first <= b.peer.last
+        and b.peer.first <= a.peer.last
+        and a.services.overlaps(b.services)
+        for a in one.rectangles()
+        for b in other.rectangles()
+    )
+
+
+def _why(domain: str, verdict: str, parts: list[Part], unlabeled: str, *, labelling: bool) -> str:
+    if not labelling:
+        return "Nothing is guarded, so appfwd labels no packet and the kernel checks none for it."
+    refused = [part for part in parts if not part.allowed]
+    shown = refused if verdict == "denied" else parts
+    sentences = []
+    for part in shown:
+        missing = " and ".join(p for p in ("send", "recv") if p not in part.permissions)
+        what = "unlabelled packets" if part.label == unlabeled else f"packets of {part.label}"
+        may = f"may not {missing}" if missing else "may send and recv"
+        sentences.append(f"{domain} {may} {what}")
+    return "; ".join(sentences) + "."
+
+
+def _remedy(domain: str, destination: Destination, verdict: str) -> str:
+    inbound = "--in " if destination.direction.value == "in" else ""
+    if verdict == "allowed":
+        return f"'appfwctl guard {inbound}{destination}' closes it to all but those granted."
+    return f"'appfwctl grant {inbound}{domain} {destination}' would allow it."

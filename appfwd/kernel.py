@@ -1,0 +1,125 @@
+"""Brings the kernel to a desired state: compile, plan, apply, read back, verify."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appfwd.core.compiler import Artefacts, Machine, compile_state
+from appfwd.core.module import DOMAIN_ATTRIBUTE, Module, loaded_module, module_text
+from appfwd.core.nft import NotOurs, decode_table
+from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
+from appfwd.core.table import Table
+from appfwd.core.verify import access_wanted, verify, verify_module
+from appfwd.errors import PolicyUnsupported, VerifyFailed
+from appfwd.model.policy import LoadedPolicy
+from appfwd.model.state import DesiredState
+from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The outside, as the kernel's side needs it."""
+
+    nft: Nft
+    modules: ModuleStore
+    policy: PolicyReader
+    selinux: Selinux
+    host: Host
+
+
+class Kernel:
+    """The kernel's state behind two verbs: make it so, and read it."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._a = adapters
+        self._policy: tuple[int, LoadedPolicy] | None = None
+        self._reading = asyncio.Lock()
+        #: Called with each step before it is applied; tests end the process there.
+        self.before_step: Callable[[Step], None] = lambda _step: None
+
+    async def policy(self) -> LoadedPolicy:
+        """Return what the loaded policy says, asked anew after every policy load."""
+        async with self._reading:
+            load = self._a.selinux.policy_load()
+            if self._policy is None or self._policy[0] != load:
+                self._policy = (load, await self._a.policy.read())
+            return self._policy[1]
+
+    async def machine(self) -> Machine:
+        """Return what the compiler must know."""
+        contexts = self._a.selinux.contexts()
+        return Machine(await self.policy(), contexts, self._a.host.ephemeral_ports())
+
+    async def listing(self) -> Sequence[Mapping[str, Any]]:
+        """Return the listing of our table, counters and all."""
+        return await self._a.nft.list_table()
+
+    async def snapshot(self, machine: Machine) -> Snapshot:
+        """Read back what of ours the kernel has."""
+        listing = await self.listing()
+        table: Table | None = Table()
+        if listing:
+            try:
+                table = decode_table(listing)
+            except NotOurs as difference:
+                log.warning("the table inet appfwd is not as appfwd makes it: %s", difference)
+                table = None
+        module = loaded_module(machine.policy, machine.contexts)
+        return Snapshot(module, table, bool(listing))
+
+    async def make(self, state: DesiredState) -> bool:
+        """Bring the kernel to ``state``; return whether anything had to be done.
+
+        Raises:
+            AppfwdError: of any adapter, or what verifying found; the kernel may then be between
+                the two states, where nothing is allowed that neither of them allows.
+
+        """
+        machine = await self.machine()
+        wanted = compile_state(state, machine)
+        if wanted.module.bridge and DOMAIN_ATTRIBUTE not in machine.policy.attributes:
+            msg = (
+                "The loaded policy has no attribute 'domain', which the bridge for unlabelled "
+                "packets needs; close the bridge first ('appfwctl bridge close')."
+            )
+            raise PolicyUnsupported(msg)
+        snapshot = await self.snapshot(machine)
+        steps = plan(snapshot, wanted, machine.contexts.unlabeled)
+        for step in steps:
+            await self._apply(step, wanted)
+        machine = await self.machine()
+        if steps:
+            snapshot = await self.snapshot(machine)
+        verify(snapshot, wanted)
+        self._verify_access(wanted, machine)
+        return bool(steps)
+
+    async def _apply(self, step: Step, wanted: Artefacts) -> None:
+        self.before_step(step)
+        log.info("applying: %s", type(step).__name__)
+        if isinstance(step, ApplyTable):
+            await self._a.nft.run(step.commands)
+            return
+        if isinstance(step, LoadModule):
+            text = module_text(step.module, self._a.selinux.contexts())
+            await self._a.modules.install(text)
+        else:
+            await self._a.modules.remove()
+        # Before the table names a type: who else may use it?
+        machine = await self.machine()
+        loaded = loaded_module(machine.policy, machine.contexts)
+        verify_module(loaded, Module(wanted.module.types))
+
+    def _verify_access(self, wanted: Artefacts, machine: Machine) -> None:
+        for (domain, name), needed in access_wanted(wanted.module, machine.contexts).items():
+            missing = needed - self._a.selinux.access(domain, name)
+            if missing:
+                what = " and ".join(sorted(missing))
+                msg = f"The kernel does not give {domain} the right to {what} on {name}."
+                raise VerifyFailed(msg)

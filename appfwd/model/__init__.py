@@ -1,0 +1,1 @@
+"""Frozen values and their grammar: what a user asks for. No I/O."""

@@ -1,0 +1,68 @@
+"""What is known of the policy that the kernel has loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Who may use a packet type: domains that may ``send``, and that may ``recv``."""
+
+    send: frozenset[str] = frozenset()
+    recv: frozenset[str] = frozenset()
+
+    @classmethod
+    def both(cls, domains: frozenset[str]) -> Rights:
+        """Return the rights of ``domains`` to send and to receive."""
+        return cls(domains, domains)
+
+    def __or__(self, other: Rights) -> Rights:
+        return Rights(self.send | other.send, self.recv | other.recv)
+
+    def __sub__(self, other: Rights) -> Rights:
+        return Rights(self.send - other.send, self.recv - other.recv)
+
+    def __bool__(self) -> bool:
+        return bool(self.send or self.recv)
+
+
+@dataclass(frozen=True)
+class KernelContexts:
+    """The parts of contexts that policy fixes for the kernel's initial SIDs (selinuxfs).
+
+    ``user``, ``role`` and ``level`` are those of unlabelled packets; ``level`` is None where the
+    policy has no MLS. ``loader`` is the domain of the process that loads the table.
+    """
+
+    user: str
+    role: str
+    level: str | None
+    unlabeled: str
+    kernel: str
+    loader: str
+
+    def packet_context(self, packet_type: str) -> str:
+        """Return the whole security context of a packet of ``packet_type``."""
+        parts = [self.user, self.role, packet_type]
+        return ":".join(parts if self.level is None else [*parts, self.level])
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """The loaded policy, as far as it concerns packets.
+
+    ``packet_rights`` has every packet type of ours with who may use it, by every rule (those of
+    booleans that are off count too: somebody can set them). ``unlabeled`` is who may use
+    unlabelled packets by the rules that hold now, our bridge's rule left out; ``bridge`` tells
+    whether that rule is loaded.
+    """
+
+    domains: frozenset[str]
+    attributes: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    packet_rights: Mapping[str, Rights] = field(default_factory=dict)
+    unlabeled: Rights = field(default_factory=Rights)
+    bridge: bool = False

@@ -1,0 +1,122 @@
+"""What the reconciler and the bus need of the outside; each is implemented by one adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from appfwd.model.policy import KernelContexts, LoadedPolicy
+from appfwd.model.services import Interval
+from appfwd.model.state import DesiredState, Grant, Guard
+
+
+class Nft(Protocol):
+    """The nftables of the kernel."""
+
+    async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        """Run commands as one transaction. Raises TableFailed."""
+        ...
+
+    async def list_table(self) -> Sequence[Mapping[str, Any]]:
+        """Return the listing of our table; empty where there is none. Raises TableFailed."""
+        ...
+
+
+class ModuleStore(Protocol):
+    """The store that policy modules are installed into."""
+
+    async def install(self, text: str) -> None:
+        """Install our module and load the policy. Raises PolicyLoadFailed, Busy."""
+        ...
+
+    async def remove(self) -> None:
+        """Remove our module, where it is installed, and load the policy. Raises the same."""
+        ...
+
+
+class PolicyReader(Protocol):
+    """Questions to the policy that the kernel has loaded."""
+
+    async def read(self) -> LoadedPolicy:
+        """Return what the loaded policy says. Raises SelinuxDisabled, PolicyUnsupported."""
+        ...
+
+
+class Selinux(Protocol):
+    """The kernel's own answers (selinuxfs)."""
+
+    def contexts(self) -> KernelContexts:
+        """Return the contexts that policy fixes. Raises SelinuxDisabled."""
+        ...
+
+    def enforcing(self) -> bool:
+        """Tell whether refusals are enforced. Raises SelinuxDisabled."""
+        ...
+
+    def access(self, domain: str, packet_type: str) -> frozenset[str]:
+        """Return the permissions of class packet that the kernel gives. Raises SelinuxDisabled."""
+        ...
+
+    def policy_load(self) -> int:
+        """Return a number that changes with every policy load."""
+        ...
+
+
+class Host(Protocol):
+    """Other facts of this machine."""
+
+    def ephemeral_ports(self) -> Interval:
+        """Return the local ports that clients get."""
+        ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a grant or guard beside its value: its id, when (Unix time) and by whom."""
+
+    id: str
+    created: float
+    uid: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The desired state with the record of each grant and guard."""
+
+    state: DesiredState
+    records: Mapping[Grant | Guard, Record]
+
+
+class Store(Protocol):
+    """The durable desired state."""
+
+    async def load(self) -> Stored:
+        """Return what is stored. Raises StoreFailed."""
+        ...
+
+    async def save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
+        """Make ``state`` durable; new members get records with ``now`` and their owner's uid.
+
+        Raises:
+            StoreFailed: nothing was changed.
+
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request: unique bus name, uid, and whether polkit may ask a person."""
+
+    sender: str
+    uid: int
+    interactive: bool = False
+
+
+class Authority(Protocol):
+    """polkit."""
+
+    async def check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
+        """Return where the caller may do ``action``. Raises NotAuthorized, Unavailable."""
+        ...

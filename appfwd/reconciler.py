@@ -1,0 +1,155 @@
+"""The one writer: takes the changes that wait as one batch and makes the kernel follow.
+
+Nothing else in the daemon writes to the kernel or the store. A batch is compiled, planned against
+what the kernel has now, applied, read back and verified, and made durable; only then do its
+callers get their reply. Where anything fails the old state is put back and the callers get the
+error. A batch that fails is tried again one change at a time, so that one bad change takes no
+other with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from appfwd.errors import AppfwdError, Busy
+from appfwd.kernel import Kernel
+from appfwd.model.state import Change, DesiredState
+from appfwd.ports import Store, Stored
+
+log = logging.getLogger(__name__)
+
+#: Changes that may wait at once; more are refused, so that callers cannot fill memory.
+WAITING_AT_MOST = 10_000
+
+
+@dataclass
+class _Waiting:
+    change: Change
+    uid: int
+    done: asyncio.Future[Stored]
+
+
+class Reconciler:
+    """Owns the desired state; see the module's text."""
+
+    def __init__(self, kernel: Kernel, store: Store, now: Callable[[], float] = time.time) -> None:
+        self._kernel, self._store, self._now = kernel, store, now
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_AT_MOST)
+        self._stored = Stored(DesiredState(), {})
+        self.problem: AppfwdError | None = None
+        self.on_change: Callable[[Stored, Stored], None] = lambda _old, _new: None
+
+    @property
+    def stored(self) -> Stored:
+        """The desired state that is in force and durable, with its records."""
+        return self._stored
+
+    async def restore(self) -> None:
+        """Read the store and make the kernel what it says, touching only what differs.
+
+        A kernel that cannot be brought there is left as it is, and :attr:`problem` says why.
+
+        Raises:
+            StoreFailed: the desired state cannot be read.
+
+        """
+        self._stored = await self._store.load()
+        try:
+            await self._kernel.make(self._stored.state)
+            self.problem = None
+        except AppfwdError as error:
+            self.problem = error
+            log.error("could not restore the stored state: %s", error)
+
+    async def submit(self, change: Change, uid: int) -> Stored:
+        """Queue ``change``; return once it is in force and durable.
+
+        Raises:
+            Busy: too many changes wait.
+            AppfwdError: whatever the change or the kernel refused; nothing changed.
+
+        """
+        done: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(_Waiting(change, uid, done))
+        except asyncio.QueueFull:
+            msg = "Too many changes wait already; try again in a moment."
+            raise Busy(msg) from None
+        return await done
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled."""
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._serve(batch)
+
+    async def _serve(self, batch: Sequence[_Waiting]) -> None:
+        batch = [entry for entry in batch if not entry.done.done()]
+        try:
+            await self._commit(batch)
+        except AppfwdError as error:
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._serve([entry])
+                return
+            _fail(batch, error)
+        except Exception as error:  # the writer must live on, whatever one batch met
+            log.exception("a change failed in an unforeseen way")
+            msg = "The change failed in an unforeseen way; the journal of appfwd has details."
+            _fail(batch, AppfwdError(msg), cause=error)
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        old = self._stored
+        state, owners, taken = old.state, {}, []
+        for entry in batch:
+            try:
+                following = entry.change(state)
+            except AppfwdError as error:
+                _fail([entry], error)
+                continue
+            for member in (following.guards | following.grants) - (state.guards | state.grants):
+                owners[member] = entry.uid
+            state = following
+            taken.append(entry)
+        if not taken:
+            return
+        await self._make_or_roll_back(state, old.state)
+        try:
+            self._stored = await self._store.save(state, self._now(), owners)
+        except AppfwdError:
+            await self._roll_back(old.state)
+            raise
+        self.problem = None
+        self.on_change(old, self._stored)
+        for entry in taken:
+            if not entry.done.done():
+                entry.done.set_result(self._stored)
+
+    async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> None:
+        try:
+            await self._kernel.make(state)
+        except BaseException:
+            await self._roll_back(old)
+            raise
+
+    async def _roll_back(self, old: DesiredState) -> None:
+        try:
+            await self._kernel.make(old)
+        except AppfwdError as error:
+            self.problem = error
+            log.critical("could not put the old state back: %s", error)
+
+
+def _fail(
+    entries: Sequence[_Waiting], error: AppfwdError, cause: BaseException | None = None
+) -> None:
+    error.__cause__ = cause
+    for entry in entries:
+        if not entry.done.done():
+            entry.done.set_exception(error)

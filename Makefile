@@ -44,8 +44,14 @@ install:
 	install -D -m 644 docs/completion/_appfwctl $(SHARE)/zsh/vendor-completions/_appfwctl
 	install -D -m 644 docs/completion/appfwctl.fish \
 	  $(SHARE)/fish/vendor_completions.d/appfwctl.fish
+	install -D -m 644 systemd/appfwd_daemon.cil $(SHARE)/appfwd/appfwd_daemon.cil
+	@[ -n "$(DESTDIR)" ] || ! [ -d /sys/fs/selinux/class ] || \
+	  cmp -s systemd/appfwd_daemon.cil /var/lib/appfwd/.daemon.cil || \
+	  { echo "loading the daemon's own domain into the policy" && \
+	    semodule -X 400 -i $(SHARE)/appfwd/appfwd_daemon.cil && \
+	    install -D -m 600 systemd/appfwd_daemon.cil /var/lib/appfwd/.daemon.cil; }
 	-[ -n "$(DESTDIR)" ] || ! command -v restorecon >/dev/null || restorecon -R \
-	  $(SITE)/appfwd $(PREFIX)/sbin/appfwd $(PREFIX)/sbin/appfwctl $(SYSTEMD)/appfwd.service
+	  /var/lib/appfwd $(SITE)/appfwd $(PREFIX)/sbin/appfwd $(PREFIX)/sbin/appfwctl $(SYSTEMD)/appfwd.service
 	-[ -n "$(DESTDIR)" ] || ! [ -d /run/systemd/system ] || { systemctl daemon-reload && \
 	  systemctl reload dbus; }
 
@@ -53,6 +59,8 @@ uninstall:
 	-systemctl disable appfwd 2>/dev/null
 	-appfwctl down --yes
 	-systemctl stop appfwd 2>/dev/null
+	-semodule -X 400 -r appfwd_daemon && rm -f /var/lib/appfwd/.daemon.cil
+	rm -rf $(SHARE)/appfwd
 	rm -rf $(SITE)/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
 	rm -f $(SHARE)/dbus-1/system.d/org.appfwd1.conf \
 	  $(SHARE)/dbus-1/system-services/org.appfwd1.service \

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appfwd.errors import PolicyUnsupported, SelinuxDisabled
-from appfwd.model.domain import is_ours
+from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def query(unlabeled: str, bridge: str, path: str) -> dict[str, Any]:
     types = {str(t): t for t in policy.types()}
     attributes = {str(a): a for a in policy.typeattributes()}
     domains = sorted(map(str, attributes[_DOMAIN].expand())) if _DOMAIN in attributes else []
-    ours = {name for name in types if is_ours(name)}
+    ours = {name for name in types if is_packet_type(name)}
     by_any_rule: dict[str, dict[str, set[str]]] = {
         name: {p: set() for p in _PERMISSIONS} for name in ours
     }

@@ -10,7 +10,6 @@ from appfwd.model.policy import LoadedPolicy
 
 MAX_LENGTH = 128
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
-_OURS = "appfwd_"
 
 
 def parse_domain(text: str) -> str:
@@ -59,6 +58,6 @@ def _near(name: str, policy: LoadedPolicy) -> str:
     return f" Near names: {', '.join(near)}." if near else " 'ps -eZ' shows the domains that run."
 
 
-def is_ours(type_name: str) -> bool:
-    """Tell whether ``type_name`` belongs to appfwd (everything of ours begins with appfwd_)."""
-    return type_name.startswith(_OURS)
+def is_packet_type(type_name: str) -> bool:
+    """Tell whether ``type_name`` is a packet type of appfwd's (all are named alike)."""
+    return type_name.startswith("appfwd_") and type_name.endswith("_packet_t")

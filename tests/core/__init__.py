@@ -1,0 +1,1 @@
+"""The core tier: pure code against brute force, models and real tools. Runs anywhere."""

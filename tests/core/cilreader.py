@@ -1,0 +1,151 @@
+"""A reader of the CIL that we render, and an evaluator of the few statements in it.
+
+It stands for the policy compiler in tests that run many states; ``test_secilc.py`` holds the same
+module texts against the real one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from appfwd.model.policy import LoadedPolicy, Rights
+
+Node = str | tuple["Node", ...]
+_TOKEN = re.compile(r"[()]|[A-Za-z_][A-Za-z0-9_.-]*|[ \n]+", re.ASCII)
+
+
+class CilError(Exception):
+    """The policy compiler would refuse this text."""
+
+
+def read(text: str) -> tuple[Node, ...]:
+    """Parse ``text`` into statements; anything but lists of plain identifiers is refused."""
+    stack: list[list[Node]] = [[]]
+    for token in _tokens(text):
+        if token == "(":  # noqa: S105 - a parenthesis
+            stack.append([])
+        elif token == ")":  # noqa: S105
+            done = tuple(stack.pop())
+            if not stack:
+                raise CilError(token)
+            stack[-1].append(done)
+        else:
+            stack[-1].append(token)
+    if len(stack) != 1:
+        msg = "unbalanced"
+        raise CilError(msg)
+    return tuple(stack[0])
+
+
+def _tokens(text: str) -> Iterator[str]:
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise CilError(text[at : at + 10])
+        at = match.end()
+        if not match[0].isspace():
+            yield match[0]
+
+
+@dataclass
+class Loaded:
+    """A base policy with a module of ours: who may do what on which packet type."""
+
+    types: set[str]
+    members: dict[str, set[str]]
+    rules: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    sources: set[str] = field(default_factory=set)
+    declared: set[str] = field(default_factory=set)
+
+    def permissions(self, domain: str, packet_type: str) -> frozenset[str]:
+        """Return the permissions of class packet that ``domain`` has on ``packet_type``."""
+        return frozenset(p for who, p in self.rules[packet_type] if who == domain)
+
+    def rights(self, packet_type: str) -> Rights:
+        """Return who may send and receive ``packet_type``."""
+        rules = self.rules[packet_type]
+        return Rights(*(frozenset(w for w, p in rules if p == wanted) for wanted in _SEND_RECV))
+
+
+_SEND_RECV = ("send", "recv")
+
+
+def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
+    """Compile ``text`` over ``base``: optional blocks that name what is missing are dropped."""
+    loaded = Loaded(set(base.types), {"domain": set(base.domains)})
+    rights = base.unlabeled
+    for permission, who in zip(_SEND_RECV, (rights.send, rights.recv), strict=True):
+        loaded.rules[unlabeled] |= {(domain, permission) for domain in who}
+    nodes = read(text)
+    for node in nodes:  # CIL knows no order: declarations first, then the members, then rules
+        _declare(loaded, node)
+    for node in nodes:
+        _add_members(loaded, node)
+    blocks: set[str] = set()
+    for node in nodes:
+        match node:
+            case ("optional", str(name), *body):
+                if name in blocks:
+                    msg = f"optional {name} is there twice"
+                    raise CilError(msg)
+                blocks.add(name)
+                if all(_resolves(loaded, rule) for rule in body):
+                    _add_rules(loaded, body)
+            case ("allow", *_):
+                _add_rules(loaded, [node])
+    return loaded
+
+
+def _declare(loaded: Loaded, node: Node) -> None:
+    match node:
+        case ("type", str(name)):
+            if name in loaded.types:
+                msg = f"type {name} is there twice"
+                raise CilError(msg)
+            loaded.types.add(name)
+            loaded.declared.add(name)
+        case ("typeattribute", str(name)):
+            loaded.members.setdefault(name, set())
+        case ("roletype" | "typeattributeset" | "allow" | "optional", *_):
+            pass
+        case _:
+            raise CilError(repr(node))
+
+
+def _add_members(loaded: Loaded, node: Node) -> None:
+    match node:
+        case ("typeattributeset", str(name), (str(member),)):
+            loaded.members[name] |= set(_expand(loaded, member))
+
+
+def _expand(loaded: Loaded, name: str) -> Iterable[str]:
+    if name in loaded.members:
+        return sorted(loaded.members[name])
+    if name in loaded.types:
+        return [name]
+    msg = f"{name} is not there"
+    raise CilError(msg)
+
+
+def _resolves(loaded: Loaded, rule: Node) -> bool:
+    match rule:
+        case ("allow", str(source), str(target), _):
+            names = {source, target}
+            return names <= loaded.types | set(loaded.members)
+    raise CilError(repr(rule))
+
+
+def _add_rules(loaded: Loaded, rules: Iterable[Node]) -> None:
+    for rule in rules:
+        match rule:
+            case ("allow", str(source), str(target), ("packet", tuple(permissions))):
+                loaded.sources.add(source)
+                for packet_type in _expand(loaded, target):
+                    for domain in _expand(loaded, source):
+                        loaded.rules[packet_type] |= {(domain, str(p)) for p in permissions}
+            case _:
+                raise CilError(repr(rule))

@@ -1,0 +1,202 @@
+"""An evaluator of nftables expressions (libnftables-json(5)) over model packets.
+
+It knows what the kernel does with the expressions that our chains use, and refuses any other:
+an expression that has nothing to look at ends its rule (NFT_BREAK), a lookup that finds nothing
+does too, ``goto`` does not come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from appfwd.core.table import Table
+from tests.core.packets import Packet
+
+NUMBERS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
+_FIELDS = {("ip", 4), ("ip6", 6)}
+#: netfilter_ipv4.h: destination NAT of local packets, and SELinux's last look at what goes out.
+NAT_DST, SELINUX_LAST = -100, 225
+
+Json = Mapping[str, Any]
+
+
+class Break(Exception):  # noqa: N818 - what the kernel calls it
+    """The rule ends here; the next one goes on."""
+
+
+class Evaluator:
+    """Runs the chains of one table."""
+
+    def __init__(self, table: Table) -> None:
+        self._chains = table.chains
+        self._maps = {str(name): elements for name, elements in table.maps.items()}
+        self._objects = table.contexts
+
+    def run(self, hook: str, packet: Packet, low: int = -1000, high: int = 1000) -> None:
+        """Pass ``packet`` through the base chains of ``hook`` with low <= priority < high."""
+        based = [
+            (chain.base.priority, name)
+            for name, chain in self._chains.items()
+            if chain.base and chain.base.hook == hook and low <= chain.base.priority < high
+        ]
+        for _, name in sorted(based):
+            self._chain(name, packet)
+
+    def send(self, packet: Packet, dnat: tuple[int, int] | None = None) -> str | None:
+        """Return the label at the send check; ``dnat`` is set up at the output hook's NAT."""
+        packet.label, packet.local = None, True
+        self.run("output", packet, high=NAT_DST)
+        if dnat is not None and packet.entry is not None:
+            packet.entry.dnat = dnat
+            packet.ends = packet.entry.tuple_of("reply").turned()
+        self.run("output", packet, low=NAT_DST)
+        self.run("postrouting", packet, high=SELINUX_LAST)
+        label = packet.label
+        self.run("postrouting", packet, low=SELINUX_LAST)
+        return label
+
+    def receive(self, packet: Packet) -> str | None:
+        """Return the label at the recv check of a packet that came in from the wire."""
+        packet.label, packet.local = None, False
+        self.run("input", packet)
+        return packet.label
+
+    def loop(self, packet: Packet) -> tuple[str | None, str | None]:
+        """Return the labels at both checks of a packet on the loopback interface."""
+        sent = self.send(packet)
+        packet.local = False
+        self.run("input", packet)
+        return sent, packet.label
+
+    def _chain(self, name: str, packet: Packet) -> None:
+        for rule in self._chains[name].rules:
+            target = self._rule(rule, packet)
+            if target is not None:
+                self._chain(target, packet)
+                return
+
+    def _rule(self, rule: tuple[Json, ...], packet: Packet) -> str | None:
+        """Run one rule; return where ``goto`` leads."""
+        try:
+            for expr in rule:
+                ((kind, value),) = expr.items()
+                if kind == "goto":
+                    return str(value["target"])
+                self._statement(kind, value, packet)
+        except Break:
+            pass
+        return None
+
+    def _statement(self, kind: str, value: Any, packet: Packet) -> None:
+        match kind:
+            case "match":
+                if not _matches(value, packet):
+                    raise Break
+            case "jump":
+                self._chain(value["target"], packet)
+            case "secmark":
+                packet.label = self._label(value, packet)
+            case "mangle":
+                assert value["key"] == {"ct": {"key": "label"}}
+                if packet.entry is None:
+                    raise Break
+                packet.entry.labels.add(value["value"])
+            case "counter":
+                pass
+            case _:
+                raise AssertionError(kind)
+
+    def _label(self, value: Any, packet: Packet) -> str:
+        if isinstance(value, str):
+            label = value
+        else:
+            label = self._look_up(value["map"], packet)
+        assert label in self._objects, f"no secmark object {label}"
+        return label
+
+    def _look_up(self, value: Json, packet: Packet) -> str:
+        address, protocol, port = (_value(e, packet) for e in value["key"]["concat"])
+        found = [
+            label
+            for key, label in self._maps[value["data"].removeprefix("@")].items()
+            if key.peer.first <= address <= key.peer.last
+            and key.service.protocols.first <= protocol <= key.service.protocols.last
+            and key.service.ports.first <= port <= key.service.ports.last
+        ]
+        assert len(found) <= 1, "elements overlap"
+        if not found:
+            raise Break
+        return found[0]
+
+
+def _matches(value: Json, packet: Packet) -> bool:
+    left, right = _value(value["left"], packet), value["right"]
+    if value["op"] == "in":
+        return bool(set(left) & set(right if isinstance(right, list) else [right]))
+    assert value["op"] in ("==", "!=")
+    return _equal(left, right) is (value["op"] == "==")
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(right, dict):
+        ((kind, value),) = right.items()
+        if kind == "range":
+            return bool(value[0] <= left <= value[1])
+        assert kind == "set"
+        return left in {NUMBERS.get(name, name) for name in value}
+    if isinstance(left, frozenset):
+        return bool(left == {right})
+    return bool(left == right)
+
+
+def _value(expr: Json, packet: Packet) -> Any:
+    ((kind, value),) = expr.items()
+    match kind:
+        case "ct":
+            return _conntrack(packet, **value)
+        case "payload":
+            return _payload(packet, **value)
+        case "meta":
+            return {"l4proto": packet.protocol, "iif": "0" if packet.local else "2"}[value["key"]]
+        case "rt":
+            assert value == {"key": "ipsec"}
+            return packet.ipsec
+        case "&":
+            return _value(value[0], packet) & frozenset(value[1]["|"])
+    raise AssertionError(kind)
+
+
+def _conntrack(packet: Packet, key: str, dir: str | None = None) -> Any:  # noqa: A002
+    if key == "state":
+        return {packet.state}
+    entry = packet.entry
+    if entry is None:
+        raise Break
+    if dir is None:
+        return {
+            "direction": packet.way,
+            "label": entry.labels,
+            "protocol": entry.protocol,
+            "status": {"dnat"} if entry.dnat else set(),
+        }[key]
+    ends = entry.tuple_of(dir)
+    if key in ("proto-src", "proto-dst"):
+        return ends.sport if key == "proto-src" else ends.dport
+    protocol, field = key.split()
+    if (protocol, entry.version) not in _FIELDS:
+        raise Break
+    return {"saddr": ends.saddr, "daddr": ends.daddr}[field]
+
+
+def _payload(packet: Packet, protocol: str, field: str) -> Any:
+    if protocol == "tcp":
+        if packet.protocol != NUMBERS["tcp"] or packet.flags is None:
+            raise Break
+        assert field == "flags"
+        return packet.flags
+    if protocol == "th":
+        return {"sport": packet.ends.sport, "dport": packet.ends.dport}[field]
+    if (protocol, packet.version) not in _FIELDS:
+        raise Break
+    return {"saddr": packet.ends.saddr, "daddr": packet.ends.daddr}[field]

@@ -1,0 +1,109 @@
+"""A model kernel: a base policy, our module compiled over it, and our table."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+
+from appfwd.core.compiler import Machine
+from appfwd.core.module import BRIDGE_ATTRIBUTE, loaded_module, module_text
+from appfwd.core.nft import NotOurs, decode_table
+from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step
+from appfwd.core.table import Table
+from appfwd.model.domain import is_packet_type
+from appfwd.model.policy import LoadedPolicy, Rights
+from tests.core.cilreader import Loaded, load
+from tests.core.evaluator import Evaluator
+from tests.core.nftmodel import NftModel
+from tests.core.packets import opened, packet_of
+from tests.core.reference import BOTH, Point
+from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
+
+
+@dataclass
+class KernelModel:
+    """What the kernel has. ``base`` is the distribution's policy, which may change under us."""
+
+    base: LoadedPolicy
+    module: str = ""
+    nft: NftModel = field(default_factory=NftModel)
+
+    def loaded(self) -> Loaded:
+        """Return the loaded policy."""
+        return load(self.module, self.base, UNLABELED)
+
+    def policy(self) -> LoadedPolicy:
+        """Return what a query of the loaded policy answers."""
+        loaded = self.loaded()
+        ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
+        return replace(self.base, packet_rights=ours, bridge=BRIDGE_ATTRIBUTE in loaded.sources)
+
+    def machine(self) -> Machine:
+        """Return what the compiler must know."""
+        return Machine(self.policy(), CONTEXTS, EPHEMERAL)
+
+    def snapshot(self) -> Snapshot:
+        """Read back."""
+        listing = self.nft.listing()
+        table: Table | None = Table()
+        if listing:
+            try:
+                table = decode_table(listing)
+            except NotOurs:
+                table = None
+        return Snapshot(loaded_module(self.policy(), CONTEXTS), table, bool(listing))
+
+    def apply(self, step: Step) -> None:
+        """Do one step; the models refuse what the kernel would."""
+        if isinstance(step, ApplyTable):
+            self.nft.transaction(step.commands)
+        elif isinstance(step, LoadModule):
+            text = module_text(step.module, CONTEXTS)
+            load(text, self.base, UNLABELED)
+            self.module = text
+        else:
+            self.module = ""
+
+    def copy(self) -> KernelModel:
+        """Return a kernel of the same state that goes its own way."""
+        return copy.deepcopy(self)
+
+    def view(self) -> View:
+        """Return who is allowed what, now."""
+        return View(self)
+
+
+class View:
+    """The kernel's verdicts at one moment."""
+
+    def __init__(self, kernel: KernelModel) -> None:
+        self._loaded = kernel.loaded()
+        self._labelling = bool(kernel.nft.objects)
+        listing = kernel.nft.listing()
+        self._evaluator = Evaluator(decode_table(listing) if listing else Table())
+
+    def permissions(self, domain: str, label: str | None) -> frozenset[str]:
+        """Return what ``domain`` may do with a packet of ``label``."""
+        if not self._labelling:
+            return BOTH
+        return self._loaded.permissions(domain, label or UNLABELED) & BOTH
+
+    def allowed(self, domain: str, point: Point) -> frozenset[str]:
+        """Return which packets of a connection to ``point`` pass, its direction being sure."""
+        entry = opened(point)
+        entry.labels.add(127)
+        ours, theirs = ("original", "reply")
+        if point.direction.value == "in":
+            ours, theirs = theirs, ours
+        sent = self._evaluator.send(packet_of(entry, ours))  # type: ignore[arg-type]
+        got = self._evaluator.receive(packet_of(entry, theirs))  # type: ignore[arg-type]
+        return frozenset(
+            ({"send"} & self.permissions(domain, sent))
+            | ({"recv"} & self.permissions(domain, got))
+        )
+
+    def rights(self, label: str) -> Rights | None:
+        """Return who may use ``label``, the kernel left out; None where policy has no such type."""
+        if label not in self._loaded.types:
+            return None
+        return self._loaded.rights(label) - Rights(send=frozenset({CONTEXTS.kernel}))

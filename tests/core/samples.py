@@ -1,0 +1,137 @@
+"""Random desired states that collide a lot, and the points where they may go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from appfwd.model.addresses import AddressRange, Family
+from appfwd.model.destination import Destination, Direction
+from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
+from appfwd.model.services import Interval, Service
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
+from tests.core.reference import ICMP, ICMPV6, WITH_PORTS, Point
+
+DOMAINS = ("a_t", "b_t", "c_t")
+#: A domain that grants name and policy has not.
+GONE = "gone_t"
+KERNEL, UNLABELED = "kernel_t", "unlabeled_t"
+
+CONTEXTS = KernelContexts("system_u", "object_r", "s0", UNLABELED, KERNEL, "appfwd_t")
+EPHEMERAL = Interval(32768, 60999)
+
+V4, V6 = 0x0A00_0000, 0x2001_0DB8 << 96
+_PORTS = (0, 1, 53, 80, 81, 443, 32767, 32768, 40000, 60999, 61000, 65535)
+_PROTOCOLS = (6, 17, 132, 47, ICMP, ICMPV6)
+
+
+def _range_near(family: Family) -> st.SearchStrategy[AddressRange]:
+    base = V4 if family is Family.IPV4 else V6
+    ends = st.tuples(st.integers(0, 7), st.integers(0, 7))
+    near = ends.map(lambda e: AddressRange(family, base + min(e), base + max(e)))
+    prefix = st.integers(0, 3).map(
+        lambda n: AddressRange(family, base + 4 & ~((1 << n) - 1), base + 4 | ((1 << n) - 1))
+    )
+    edges = st.sampled_from(
+        [
+            AddressRange.whole(family),
+            AddressRange(family, 0, base + 2),
+            AddressRange(family, base + 3, family.last),
+        ]
+    )
+    return st.one_of(near, near, prefix, edges)
+
+
+def _ports() -> st.SearchStrategy[tuple[int, int]]:
+    two = st.tuples(st.sampled_from(_PORTS), st.sampled_from(_PORTS))
+    return st.one_of(st.sampled_from(_PORTS).map(lambda p: (p, p)), two.map(lambda p: (min(p), max(p))))
+
+
+@st.composite
+def destinations(draw: st.DrawFn, direction: Direction | None = None) -> Destination:
+    """Draw a destination of a small world, such as the grammar can say."""
+    where = direction or draw(st.sampled_from(Direction))
+    family = draw(st.sampled_from(Family))
+    peer = draw(st.one_of(st.none(), _range_near(family), _range_near(family)))
+    protocol = draw(st.one_of(st.none(), st.sampled_from(_PROTOCOLS)))
+    if peer is not None and protocol == (ICMPV6 if family is Family.IPV4 else ICMP):
+        protocol = ICMP if family is Family.IPV4 else ICMPV6
+    ports = draw(st.one_of(st.none(), _ports(), _ports()))
+    if protocol not in (None, *WITH_PORTS):
+        ports = None
+    return Destination(where, peer, Service(protocol, ports))
+
+
+def states(*, bridge: Bridge | None = None) -> st.SearchStrategy[DesiredState]:
+    """Return desired states with up to four guards and five grants."""
+    guards = st.frozensets(destinations().map(Guard), max_size=4)
+    grants = st.frozensets(
+        st.builds(Grant, st.sampled_from((*DOMAINS, GONE)), destinations()), max_size=5
+    )
+    bridges = st.sampled_from(Bridge) if bridge is None else st.just(bridge)
+    return st.builds(DesiredState, guards, grants, st.builds(Settings, bridges))
+
+
+def _some(domains: tuple[str, ...]) -> st.SearchStrategy[frozenset[str]]:
+    return st.frozensets(st.sampled_from(domains))
+
+
+def policies() -> st.SearchStrategy[LoadedPolicy]:
+    """Return policies with some of the domains, some of which may use unlabelled packets."""
+    rights = st.builds(Rights, _some((*DOMAINS, KERNEL)), _some((*DOMAINS, KERNEL)))
+    return rights.map(make_policy)
+
+
+def make_policy(
+    unlabeled: Rights | None = None, domains: frozenset[str] = frozenset(DOMAINS)
+) -> LoadedPolicy:
+    """Return a policy of ``domains`` (and the kernel's) that lets ``unlabeled`` do without labels."""
+    rights = unlabeled or Rights()
+    present = domains | {KERNEL}
+    return LoadedPolicy(
+        domains=present,
+        attributes=frozenset({"domain"}),
+        types=present | {UNLABELED, CONTEXTS.loader},
+        unlabeled=Rights(rights.send & present, rights.recv & present),
+    )
+
+
+def points_of(state: DesiredState) -> list[Point]:
+    """Return points at every border of every rectangle, and one off to either side."""
+    found: list[Point] = []
+    everything = [m.destination for m in (*state.guards, *state.grants)]
+    for direction in Direction:
+        mine = [d for d in everything if d.direction is direction]
+        services = _services(mine)
+        for family in Family:
+            for address in _addresses(mine, family):
+                found += [
+                    Point(direction, int(family), address, *divmod(service, 65536))
+                    for service in services
+                ]
+    return found
+
+
+def _addresses(those: list[Destination], family: Family) -> list[int]:
+    near = {V4 + 4 if family is Family.IPV4 else V6 + 4, 0, family.last}
+    for one in those:
+        if one.peer is not None and one.peer.family is family:
+            near |= {one.peer.first - 1, one.peer.first, one.peer.last, one.peer.last + 1}
+    return sorted(n for n in near if 0 <= n <= family.last)
+
+
+def _services(those: list[Destination]) -> list[int]:
+    near = {6 * 65536 + 80, 0, 255 * 65536 + 65535}
+    for one in those:
+        protocols = WITH_PORTS if one.service.protocol is None else (one.service.protocol,)
+        low, high = one.service.ports or (0, 65535)
+        for protocol in protocols:
+            start = protocol * 65536
+            near |= {start + low - 1, start + low, start + high, start + high + 1}
+    return sorted(n for n in near if 0 <= n < 256 * 65536)
+
+
+def with_protocol(point: Point, protocol: int) -> Point:
+    """Return ``point`` with another protocol."""
+    return replace(point, protocol=protocol)

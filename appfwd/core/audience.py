@@ -67,12 +67,13 @@ class LabelledCell:
 
 
 def label_cells(
-    cells: Iterable[Cell], bridge: Bridge, unlabeled: Rights, types: PacketTypes
+    cells: Iterable[Cell], bridge: Bridge, unlabeled: Rights, types: PacketTypes, own: Rights
 ) -> tuple[LabelledCell, ...]:
-    """Give every cell that needs one its packet type."""
+    """Give every cell that needs one its packet type; ``own`` is what the kernel has anyway."""
     result: list[LabelledCell] = []
     for cell in cells:
         rights = rights_of(cell.claim, bridge, unlabeled)
         if rights is not None:
-            result.append(LabelledCell(cell, types.type_for(rights), rights))
+            users = rights - own
+            result.append(LabelledCell(cell, types.type_for(users), users))
     return tuple(result)

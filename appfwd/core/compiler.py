@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from appfwd.core.audience import NamedByContent, PacketTypes, label_cells
 from appfwd.core.cells import Cell, Claim, cells
-from appfwd.core.module import Module
+from appfwd.core.module import Module, kernel_rights
 from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
 from appfwd.model.services import Interval
@@ -49,13 +49,14 @@ def compile_state(
     types = types or NamedByContent()
     policy = machine.policy
     found = (_present(cell, policy.domains) for cell in cells(state))
-    labelled = label_cells(found, state.settings.bridge, policy.unlabeled, types)
+    own = kernel_rights(machine.contexts)
+    labelled = label_cells(found, state.settings.bridge, policy.unlabeled, types, own)
     bridge = state.settings.bridge
     # The bridge is needed as soon as one object is there; before, nothing of ours need be.
     bridged = bridge is Bridge.OPEN and bool(labelled)
     module = Module({cell.packet_type: cell.rights for cell in labelled}, bridged)
     table = compile_table(labelled, machine.contexts, machine.ephemeral)
-    spare = _spare(state.domains() & policy.domains, types)
+    spare = _spare(state.domains() & policy.domains, types, own)
     return Artefacts(module, table, bridge, spare=spare)
 
 
@@ -64,7 +65,7 @@ def _present(cell: Cell, domains: frozenset[str]) -> Cell:
     return replace(cell, claim=claim)
 
 
-def _spare(domains: frozenset[str], types: PacketTypes) -> Module:
+def _spare(domains: frozenset[str], types: PacketTypes, own: Rights) -> Module:
     """Return the audiences that the next change most often asks for: one domain, and nobody."""
-    likely = [Rights(), *(Rights.both(frozenset({domain})) for domain in sorted(domains))]
+    likely = [Rights(), *(Rights.both(frozenset({domain})) - own for domain in sorted(domains))]
     return Module({types.type_for(rights): rights for rights in likely})

@@ -30,9 +30,14 @@ class Module:
         return all(self.types.get(name) == rights for name, rights in other.types.items())
 
 
+def kernel_rights(contexts: KernelContexts) -> Rights:
+    """Return what the kernel has on each of our types; it never counts as a user's right."""
+    return Rights(send=frozenset({contexts.kernel}))
+
+
 def loaded_module(policy: LoadedPolicy, contexts: KernelContexts) -> Module:
     """Return what of ours is in the loaded policy, the kernel's own needs left out."""
-    own = Rights(send=frozenset({contexts.kernel}))
+    own = kernel_rights(contexts)
     types = {name: rights - own for name, rights in policy.packet_rights.items()}
     return Module(types, policy.bridge)
 
@@ -66,7 +71,12 @@ def _grants(module: Module) -> Iterator[Node]:
             may = [p for p, who in (("send", rights.send), ("recv", rights.recv)) if domain in who]
             rules[domain].append(allow(domain, name, may))
     for domain, allows in sorted(rules.items()):
-        yield ("optional", "appfwd_of_" + domain.replace(".", "-"), *allows)
+        yield ("optional", _block_name(domain), *allows)
+
+
+def _block_name(domain: str) -> str:
+    """Return the name of a domain's block; no dot may stand in it, and no two may be alike."""
+    return "appfwd_of_" + domain.replace("-", "--").replace(".", "-_")
 
 
 def module_for(wanted: Mapping[str, Rights], *, bridge: bool, kept: Mapping[str, Rights]) -> Module:

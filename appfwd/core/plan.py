@@ -72,7 +72,8 @@ def plan(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> tuple[Step, .
         return _removal(snapshot)
     steps: list[Step] = []
     loaded, goal = snapshot.module, wanted.module
-    named = snapshot.table.packet_types(unlabeled) if snapshot.table else frozenset[str]()
+    # A table that cannot be read may name any of the types.
+    named = snapshot.table.packet_types(unlabeled) if snapshot.table else frozenset(loaded.types)
     if not loaded.covers(goal) or (goal.bridge and not loaded.bridge):
         types = {**_kept(loaded, named), **wanted.spare.types, **goal.types}
         loaded = Module(types, loaded.bridge or goal.bridge)

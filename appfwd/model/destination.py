@@ -38,6 +38,8 @@ _SHAPE = re.compile(
     r"(?:/(?P<protocol>[a-z][a-z0-9]*))?",
     re.ASCII,
 )
+_BARE_IPV6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
 
 class Direction(Enum):
@@ -138,7 +140,7 @@ def _shape_error(text: str) -> InvalidDestination:
         return _fail(text, 0, f"it is empty; {_EXAMPLES}")
     match = _SHAPE.match(text)
     end = match.end() if match else 0
-    if end == 0 and text.count(":") > 1 and not text.startswith("["):
+    if _BARE_IPV6.match(text):
         return _fail(text, 0, "IPv6 addresses stand in brackets, like [2001:db8::5]:443")
     if text[end:].startswith(":") and match and match["ports"] is None:
         return _fail(text, end, "a port is a number from 0 to 65535, or two joined by '-'")
@@ -171,7 +173,7 @@ def _range(text: str, part: str, position: int, family: Family) -> AddressRange:
     if not slash:
         return AddressRange(family, address, address)
     length_at = position + len(address_text) + 1
-    if not re.fullmatch(r"[0-9]{1,3}", length_text) or int(length_text) > family.bits:
+    if not _NUMBER.fullmatch(length_text) or int(length_text) > family.bits:
         raise _fail(text, length_at, f"a prefix length is a number from 0 to {family.bits}")
     size = 1 << (family.bits - int(length_text))
     if address & (size - 1):
@@ -211,6 +213,9 @@ def _ports(text: str, match: re.Match[str], protocol: int | None) -> tuple[int, 
         raise _fail(text, match.start("ports"), f"{match['protocol']} has no ports")
     low = int(match["low"])
     high = low if match["high"] is None else int(match["high"])
+    for name in ("low", "high"):
+        if match[name] is not None and not _NUMBER.fullmatch(match[name]):
+            raise _fail(text, match.start(name), "a port is written without zeros before it")
     if low > LAST_PORT or high > LAST_PORT:
         at = match.start("low") if low > LAST_PORT else match.start("high")
         raise _fail(text, at, "a port is a number from 0 to 65535")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -14,6 +14,7 @@ settings.register_profile(
     deadline=None,
     database=None,
     max_examples=60,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=_SLOW,
 )
 settings.register_profile(

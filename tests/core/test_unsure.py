@@ -13,15 +13,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from appfwd.core.chains import SURE
-from appfwd.model.destination import Direction
+from appfwd.model.destination import Destination, Direction
 from appfwd.model.policy import LoadedPolicy, Rights
-from appfwd.model.state import Bridge, DesiredState
+from appfwd.model.state import Bridge, DesiredState, Guard
 from tests.core import reference
 from tests.core.compiled import Compiled
 from tests.core.packets import ACK, OURS, SYN, SYN_ACK, Entry, Packet, packet_of
 from tests.core.packets import Ends as Tuple
 from tests.core.reference import BOTH, ICMP, TCP, UDP, WITH_PORTS, Ends, Point
-from tests.core.samples import DOMAINS, EPHEMERAL, make_policy, points_of, policies, states
+from tests.core.samples import (
+    DOMAINS,
+    EPHEMERAL,
+    destinations,
+    make_policy,
+    points_of,
+    policies,
+    states,
+)
 from tests.core.stories import state_of
 
 RANGE = range(EPHEMERAL.first, EPHEMERAL.last + 1)
@@ -30,11 +38,13 @@ EITHER = st.sampled_from(Direction)
 
 
 @st.composite
-def flows(draw: st.DrawFn, state: DesiredState) -> Ends:
-    """Draw a flow whose ends lie at the borders of the state's rectangles."""
+def flows(draw: st.DrawFn, state: DesiredState, guarded: Direction | None = None) -> Ends:
+    """Draw a flow whose ends lie at the borders of the state's rectangles; one of them guarded."""
     points = points_of(state)
-    one = draw(st.sampled_from(points))
     ports = [p.port for p in points] + [45678]
+    if guarded is not None:
+        points = [p for p in points if p.direction is guarded and reference.guarded(state, p)]
+    one = draw(st.sampled_from(points))
     other = replace(one, direction=OUT if one.direction is IN else IN)
     other = replace(other, port=draw(st.sampled_from(ports)))
     return Ends(one, other) if one.direction is OUT else Ends(other, one)
@@ -78,13 +88,21 @@ def test_the_deciding_point_has_the_one_rule(
             assert may(compiled, domain, ends, believed) == expected, (ends, point)
 
 
-@given(states(), policies(), EITHER, st.data())
+def _with_guard(state: DesiredState, guard: Destination) -> DesiredState:
+    return replace(state, guards=state.guards | {Guard(guard)})
+
+
+@given(states(), destinations(OUT), policies(), EITHER, st.data())
 def test_no_belief_of_conntrack_opens_a_guarded_peer(
-    state: DesiredState, policy: LoadedPolicy, believed: Direction, data: st.DataObject
+    state: DesiredState,
+    guard: Destination,
+    policy: LoadedPolicy,
+    believed: Direction,
+    data: st.DataObject,
 ) -> None:
     """Unless the local port itself is guarded and granted to the domain."""
-    ends = data.draw(flows(state))
-    assume(reference.guarded(state, ends.theirs))
+    state = _with_guard(state, guard)
+    ends = data.draw(flows(state, guarded=OUT))
     compiled = Compiled(state, policy)
     for domain in DOMAINS:
         server = reference.guarded(state, ends.ours) and reference.granted(
@@ -94,14 +112,19 @@ def test_no_belief_of_conntrack_opens_a_guarded_peer(
             assert not may(compiled, domain, ends, believed)
 
 
-@given(states(), policies(), EITHER, st.data())
+@given(states(), destinations(IN), policies(), EITHER, st.data())
 def test_no_belief_of_conntrack_opens_a_guarded_local_port(
-    state: DesiredState, policy: LoadedPolicy, believed: Direction, data: st.DataObject
+    state: DesiredState,
+    guard: Destination,
+    policy: LoadedPolicy,
+    believed: Direction,
+    data: st.DataObject,
 ) -> None:
     """Unless the peer itself is guarded and granted; ephemeral ports only in flows believed in."""
-    ends = data.draw(flows(state))
+    state = _with_guard(state, guard)
+    ends = data.draw(flows(state, guarded=IN))
     ports = ends.ours.protocol in WITH_PORTS and ends.ours.port not in RANGE
-    assume(reference.guarded(state, ends.ours) and (ports or believed is IN))
+    assume(ports or believed is IN)
     compiled = Compiled(state, policy)
     for domain in DOMAINS:
         client = reference.guarded(state, ends.theirs) and reference.granted(

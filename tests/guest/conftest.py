@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from .firewall import Firewall, installed_snapshot
 from .lab.errors import LabError
 from .lab.guest import Guest
 from .lab.store import Snapshot, base_snapshot, restore
@@ -41,6 +42,8 @@ def pytest_runtest_makereport(
         for name, value in item.funcargs.items():
             if isinstance(value, Guest):
                 report.sections += [(f"{name}: {title}", text) for title, text in _said(value)]
+            if isinstance(value, Firewall):
+                report.sections.append(("journal of appfwd", value.journal()))
     return report
 
 
@@ -52,3 +55,23 @@ def _said(guest: Guest) -> list[tuple[str, str]]:
     except LabError as error:
         sections.append(("AVC records", f"none: {error}"))
     return sections
+
+
+@pytest.fixture(scope="session")
+def installed(base: Snapshot) -> Snapshot:
+    """Return the snapshot of a guest with the daemon running and nothing guarded."""
+    return installed_snapshot(base)
+
+
+@pytest.fixture(scope="module")
+def firewall(installed: Snapshot) -> Iterator[Firewall]:
+    """Yield a running daemon for a module's tests."""
+    with restore(installed) as guest:
+        yield Firewall(guest)
+
+
+@pytest.fixture
+def guest(firewall: Firewall) -> Guest:
+    """Return the guest of the running daemon, once nothing is guarded or granted any more."""
+    firewall.clear()
+    return firewall.guest

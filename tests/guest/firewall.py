@@ -1,0 +1,117 @@
+"""The daemon in a guest, as its users have it: installed by `make install`, run by systemd."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .lab.cache import content_key
+from .lab.guest import Guest, Result
+from .lab.store import Snapshot, derive
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ["appfwd", "dbus", "systemd", "docs", "Makefile"]
+SECONDS = 120.0
+#: Domains whose own packet types are in the policy of the prepared guest, so that most tests
+#: cost no policy load.
+WARM = ["mozilla_t", "chromium_t", "named_t", "postgresql_t", "squid_t", "irc_t", "user_t"]
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """Asks the daemon; a change is made as root through busctl, which starts quickly."""
+
+    guest: Guest
+
+    def ctl(self, *words: str, check: bool = True) -> Result:
+        """Run appfwctl; AssertionError unless it ends with 0, if `check`."""
+        result = self.guest.run(["appfwctl", *words], timeout=SECONDS)
+        assert not check or result.rc == 0, result
+        return result
+
+    def json(self, *words: str) -> Any:
+        """Run appfwctl with --json and return its answer, whatever its exit status."""
+        return json.loads(self.ctl("--json", *words, check=False).out)
+
+    def call(self, method: str, signature: str, *arguments: str, check: bool = True) -> Result:
+        """Call a method with busctl."""
+        words = ["busctl", f"--timeout={SECONDS:.0f}", "call", "org.appfwd1", "/org/appfwd1"]
+        words += ["org.appfwd1.Manager", method, *([signature] if signature else []), *arguments]
+        result = self.guest.run(words, timeout=SECONDS)
+        assert not check or result.rc == 0, result
+        return result
+
+    def guard(self, destination: str, *, inbound: bool = False) -> None:
+        self.call("Guard", "sa{sv}", destination, *_options(inbound=inbound))
+
+    def unguard(self, destination: str, *, inbound: bool = False) -> None:
+        self.call("Unguard", "sa{sv}", destination, *_options(inbound=inbound))
+
+    def grant(self, domain: str, destination: str, *, inbound: bool = False) -> None:
+        self.call("Grant", "ssa{sv}", domain, destination, *_options(inbound=inbound))
+
+    def revoke(self, domain: str, destination: str, *, inbound: bool = False) -> None:
+        self.call("Revoke", "ssa{sv}", domain, destination, *_options(inbound=inbound))
+
+    def entries(self) -> set[tuple[str, str, str, str]]:
+        """Return kind, domain, direction and destination of all that is listed."""
+        rows = self.json("list")
+        return {(r["kind"], r["domain"], r["direction"], r["destination"]) for r in rows}
+
+    def table(self) -> str:
+        """Return our table as nft lists it, without handles and counters."""
+        command = "nft -n list table inet appfwd | sed -E 's/counter packets [0-9]+ bytes [0-9]+//'"
+        return self.guest.run(command, check=True).out
+
+    def clear(self) -> None:
+        """Take every guard and grant away."""
+        for kind, domain, direction, destination in sorted(self.entries()):
+            inbound = direction == "in"
+            if kind == "grant":
+                self.revoke(domain, destination, inbound=inbound)
+            else:
+                self.unguard(destination, inbound=inbound)
+
+    def restart(self) -> None:
+        """Restart the daemon; it is ready when this returns."""
+        self.guest.run("systemctl reset-failed appfwd; systemctl restart appfwd", check=True,
+                       timeout=SECONDS)
+
+    def journal(self) -> str:
+        """Return the end of the daemon's journal."""
+        return self.guest.run("journalctl -u appfwd --no-pager -n 60").out
+
+
+def _options(*, inbound: bool) -> Sequence[str]:
+    return ["1", "direction", "s", "in"] if inbound else ["0"]
+
+
+def installed_snapshot(base: Snapshot) -> Snapshot:
+    """Return the snapshot of a guest with the daemon installed, enabled, and running."""
+    key = content_key(*(ROOT / name for name in SHIPPED), Path(__file__))
+    return derive(base, key, _prepare)
+
+
+def push_project(guest: Guest) -> None:
+    """Copy what a user needs of the project to /root/appfwd."""
+    for name in SHIPPED:
+        source = ROOT / name
+        if source.is_dir():
+            guest.push_tree(source, f"/root/appfwd/{name}")
+        else:
+            guest.write(f"/root/appfwd/{name}", source.read_bytes())
+
+
+def _prepare(guest: Guest) -> None:
+    push_project(guest)
+    guest.run("make install", cwd="/root/appfwd", timeout=SECONDS, check=True)
+    guest.run("systemctl enable --now appfwd", timeout=SECONDS, check=True)
+    firewall = Firewall(guest)
+    places = [f"203.0.113.{number}" for number in range(1, len(WARM) + 1)]
+    for domain, place in zip(WARM, places, strict=True):
+        firewall.grant(domain, place)
+    firewall.guard(places[0])
+    firewall.clear()
+
+

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,6 @@ class Kernel:
         self._a = adapters
         self._policy: tuple[int, LoadedPolicy] | None = None
         self._reading = asyncio.Lock()
-        #: Called with each step before it is applied; tests end the process there.
-        self.before_step: Callable[[Step], None] = lambda _step: None
 
     async def policy(self) -> LoadedPolicy:
         """Return what the loaded policy says, asked anew after every policy load."""
@@ -96,12 +94,15 @@ class Kernel:
         machine = await self.machine()
         if steps:
             snapshot = await self.snapshot(machine)
-        verify(snapshot, wanted)
+        try:
+            verify(snapshot, wanted)
+        except VerifyFailed:
+            log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
+            raise
         self._verify_access(wanted, machine)
         return bool(steps)
 
     async def _apply(self, step: Step, wanted: Artefacts) -> None:
-        self.before_step(step)
         log.info("applying: %s", type(step).__name__)
         if isinstance(step, ApplyTable):
             await self._a.nft.run(step.commands)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction
-from appfwd.model.services import PORT_PROTOCOLS, PROTOCOL_NAMES, Interval
+from appfwd.model.services import PORT_PROTOCOLS, Interval
 
 #: Bit of the conntrack label (128 bits, rarely used by anyone) that marks a sure direction.
 SURE = 127
@@ -219,7 +219,7 @@ _IS_SURE = _match(_ct("label"), SURE, "in")
 _SYN_ALONE = _match({"&": [_payload("tcp", "flags"), {"|": ["fin", "syn", "rst", "ack"]}]}, "syn")
 _HAS_PORTS = _match(
     {"meta": {"key": "l4proto"}},
-    {"set": sorted(PROTOCOL_NAMES[number] for number in PORT_PROTOCOLS)},
+    {"set": sorted(PORT_PROTOCOLS)},
 )
 #: Sent by this machine: no packet that was forwarded has left the input interface empty.
 _LOCAL = _match({"meta": {"key": "iif"}}, "0")

@@ -247,7 +247,13 @@ def _is_lookup(expr: Json) -> bool:
 
 
 def _neutral(expr: Json) -> Json:
-    return {"counter": {"packets": 0, "bytes": 0}} if "counter" in expr else expr
+    """Return an expression without what a listing is free to vary: counts, order in a set."""
+    if "counter" in expr:
+        return {"counter": {"packets": 0, "bytes": 0}}
+    right = expr["match"]["right"] if "match" in expr else None
+    if isinstance(right, dict) and "set" in right:
+        return {"match": {**expr["match"], "right": {"set": sorted(map(_number, right["set"]))}}}
+    return expr
 
 
 def _map_name(text: str) -> MapName:

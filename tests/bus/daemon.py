@@ -1,0 +1,147 @@
+"""The real daemon over stand-ins for the kernel: ``python -m tests.bus.daemon LIBRARY FOLDER``.
+
+Commands come as JSON lines on standard input, answers go to standard output; see
+:class:`tests.bus.running.Daemon` for what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+FAST, NEXT = "dbus-fast", "dbus-next"
+
+
+def use(library: str) -> None:
+    """Have appfwd find one D-Bus library only. Before anything of it is imported."""
+    if library == NEXT:
+        sys.modules["dbus_fast"] = None  # type: ignore[assignment]
+
+
+class Control:
+    """Answers the test's commands from within the daemon."""
+
+    def __init__(self, faults: Any, nft: Any, policy: Any) -> None:
+        self.faults, self.nft, self.policy = faults, nft, policy
+        self.reconciler: Any = None
+
+    async def serve(self) -> None:
+        """Answer commands until standard input ends."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=1 << 24)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            command = json.loads(line)
+            answer = await getattr(self, "do_" + command.pop("do"))(**command)
+            print(json.dumps(answer), flush=True)
+
+    async def do_library(self) -> str:
+        from appfwd.bus.lib import LIBRARY  # noqa: PLC0415 - the choice is made by then
+
+        return LIBRARY
+
+    async def do_fail(self, at: str, error: str, text: str, times: int) -> None:
+        from tests.bus.fakes import error_of  # noqa: PLC0415 - as above
+
+        self.faults.errors[at] += [error_of(error, text) for _ in range(times)]
+
+    async def do_hold(self, at: str) -> None:
+        self.faults.gates[at] = asyncio.Event()
+
+    async def do_release(self, at: str) -> None:
+        self.faults.gates.pop(at).set()
+
+    async def do_reached(self) -> Mapping[str, int]:
+        return dict(self.faults.reached)
+
+    async def do_enforcing(self, *, value: bool | None) -> None:
+        self.policy.enforced = value
+
+    async def do_domains(self, names: list[str]) -> None:
+        self.policy.change(names)
+
+    async def do_state(self) -> Mapping[str, Any]:
+        """Return all that a refused request must not change."""
+        stored = self.reconciler.stored
+        settings = stored.state.settings
+        return {
+            "members": sorted(
+                [getattr(m, "domain", ""), m.destination.direction.value, str(m.destination), r.uid]
+                for m, r in stored.records.items()
+            ),
+            "settings": [settings.bridge.value, settings.active],
+            "table": await self.nft.list_table(),
+            "module": self.policy.text,
+        }
+
+    async def do_reset(self) -> None:
+        """Go back to the state after the first start."""
+        from appfwd.model.state import DesiredState  # noqa: PLC0415 - as above
+        from tests.bus.fakes import BASE  # noqa: PLC0415
+
+        self.faults.clear()
+        self.policy.base, self.policy.enforced = BASE, True
+        self.policy.loads += 1
+        await self.reconciler.submit(lambda _state: DesiredState(), 0)
+        self.faults.clear()
+
+    async def do_fill(self, guards: list[str], grants: list[tuple[str, str]]) -> None:
+        """Take a whole state in one batch."""
+        from appfwd.model.destination import parse_destination  # noqa: PLC0415 - as above
+        from appfwd.model.state import DesiredState, Grant, Guard  # noqa: PLC0415
+
+        state = DesiredState(
+            frozenset(Guard(parse_destination(text)) for text in guards),
+            frozenset(Grant(domain, parse_destination(text)) for domain, text in grants),
+        )
+        await self.reconciler.submit(lambda _state: state, 0)
+        self.faults.reached.clear()
+
+
+async def _run(folder: Path) -> None:
+    import appfwd.daemon  # noqa: PLC0415 - after the choice of library
+    from tests.bus import fakes  # noqa: PLC0415
+
+    faults = fakes.Faults()
+    policy = fakes.FakePolicy(faults)
+    control = Control(faults, fakes.FakeNft(faults), policy)
+    fakes.CountingStore.faults = faults
+
+    class Reconciler(appfwd.daemon.Reconciler):
+        """The real one, known to the control."""
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            control.reconciler = self
+
+    with patch.multiple(
+        appfwd.daemon,
+        SelinuxFs=lambda: policy,
+        PolicyQuery=lambda *_: policy,
+        Semodule=lambda *_: policy,
+        LibNft=lambda: control.nft,
+        ProcHost=fakes.FakeHost,
+        SqliteStore=fakes.CountingStore,
+        Reconciler=Reconciler,
+    ):
+        commands = asyncio.create_task(control.serve())
+        await appfwd.daemon.serve(folder)
+        commands.cancel()
+
+
+def main() -> None:
+    """Run until told to stop."""
+    library, folder = sys.argv[1:3]
+    use(library)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    asyncio.run(_run(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""In-memory stand-ins for the kernel's side, which fail and wait when told to.
+
+The guest tier runs the real ones. Here they only have to keep what they are given, since the
+kernel's side is read back and verified as always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from appfwd.adapters.store import SqliteStore
+from appfwd.core.module import BRIDGE_ATTRIBUTE
+from appfwd.errors import AppfwdError, SelinuxDisabled
+from appfwd.model.domain import is_packet_type
+from appfwd.model.policy import KernelContexts, LoadedPolicy
+from appfwd.model.services import Interval
+from appfwd.model.state import DesiredState
+from appfwd.ports import Stored
+from tests.core.cilreader import load
+
+Json = Mapping[str, Any]
+UNLABELED, KERNEL, LOADER = "unlabeled_t", "kernel_t", "appfwd_t"
+DOMAINS = frozenset(
+    {KERNEL, LOADER, "mozilla_t", "squid_t", "sshd_t", "postgresql_t", "unconfined_t"}
+)
+BASE = LoadedPolicy(
+    domains=DOMAINS,
+    attributes=frozenset({"domain"}),
+    types=DOMAINS | {UNLABELED, "http_port_t"},
+    aliases={"firefox_t": "mozilla_t"},
+)
+CONTEXTS = KernelContexts("system_u", "object_r", "s0", UNLABELED, KERNEL, LOADER)
+
+
+class Faults:
+    """What each place (``nft``, ``install``, ``save`` ...) shall do when it is next reached."""
+
+    def __init__(self) -> None:
+        self.reached: Counter[str] = Counter()
+        self.errors: dict[str, list[Exception]] = defaultdict(list)
+        self.gates: dict[str, asyncio.Event] = {}
+
+    async def at(self, place: str) -> None:
+        """Count, wait where the place is held, and raise what is next there."""
+        self.reached[place] += 1
+        if place in self.gates:
+            await self.gates[place].wait()
+        if self.errors[place]:
+            raise self.errors[place].pop(0)
+
+    def clear(self) -> None:
+        """Forget faults and counts; let go who waits."""
+        for gate in self.gates.values():
+            gate.set()
+        self.gates.clear()
+        self.errors.clear()
+        self.reached.clear()
+
+
+class FakeNft:
+    """Keeps the table's objects as they were added."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.table: Json | None = None
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.elements: dict[str, dict[str, Any]] = {}
+        self.rules: dict[str, list[Json]] = {}
+
+    async def run(self, commands: Sequence[Json]) -> None:
+        await self._faults.at("nft")
+        for command in copy.deepcopy(list(commands)):
+            ((verb, what),) = command.items()
+            ((kind, value),) = what.items()
+            self._one(verb, kind, value)
+
+    def _one(self, verb: str, kind: str, value: dict[str, Any]) -> None:
+        match verb, kind:
+            case "add", "table":
+                self.table = value
+            case "delete", "table":
+                self.table = None
+                for kept in (self.objects, self.elements, self.rules):
+                    kept.clear()
+            case "add", "element":
+                for key, label in value["elem"]:
+                    self.elements[value["name"]][json.dumps(key)] = label
+            case "delete", "element":
+                for key, _ in value["elem"]:
+                    del self.elements[value["name"]][json.dumps(key)]
+            case "add", "rule":
+                self.rules[value["chain"]].append(value)
+            case "flush", "chain":
+                self.rules[value["name"]] = []
+            case "add", _:
+                self.objects[kind, value["name"]] = value
+                (self.rules if kind == "chain" else self.elements)[value["name"]] = (
+                    [] if kind == "chain" else {}  # type: ignore[assignment]
+                )
+            case _:
+                del self.objects[kind, value["name"]]
+
+    async def list_table(self) -> Sequence[Json]:
+        await self._faults.at("list")
+        if self.table is None:
+            return []
+        rows: list[Json] = [{"table": self.table}]
+        for (kind, name), value in self.objects.items():
+            elements = [[json.loads(k), v] for k, v in self.elements.get(name, {}).items()]
+            rows.append({kind: {**value, "elem": elements} if kind == "map" else value})
+        return rows + [{"rule": rule} for rules in self.rules.values() for rule in rules]
+
+
+class FakePolicy:
+    """The loaded policy, the module store and selinuxfs: three faces of one kernel."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.base, self.text, self.loads = BASE, "", 0
+        self.enforced: bool | None = True
+
+    async def install(self, text: str) -> None:
+        await self._faults.at("install")
+        load(text, self.base, UNLABELED)
+        self.text, self.loads = text, self.loads + 1
+
+    async def remove(self) -> None:
+        await self._faults.at("remove")
+        self.text, self.loads = "", self.loads + 1
+
+    async def read(self) -> LoadedPolicy:
+        await self._faults.at("read")
+        loaded = load(self.text, self.base, UNLABELED)
+        ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
+        return replace(self.base, packet_rights=ours, bridge=BRIDGE_ATTRIBUTE in loaded.sources)
+
+    def contexts(self) -> KernelContexts:
+        return CONTEXTS
+
+    def enforcing(self) -> bool:
+        if self.enforced is None:
+            msg = "SELinux went away."
+            raise SelinuxDisabled(msg)
+        return self.enforced
+
+    def access(self, domain: str, packet_type: str) -> frozenset[str]:
+        return load(self.text, self.base, UNLABELED).permissions(domain, packet_type)
+
+    def policy_load(self) -> int:
+        return self.loads
+
+    def change(self, domains: Sequence[str]) -> None:
+        """Have a policy with these domains beside the kernel's own, as after a package's change."""
+        present = frozenset(domains) | {KERNEL, LOADER}
+        self.base = replace(BASE, domains=present, types=BASE.types | present)
+        self.loads += 1
+
+
+class FakeHost:
+    """A machine with the usual range of ports."""
+
+    def ephemeral_ports(self) -> Interval:
+        return Interval(32768, 60999)
+
+
+class CountingStore(SqliteStore):
+    """The real store, which can be told to fail."""
+
+    faults: Faults
+
+    async def save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
+        await self.faults.at("save")
+        return await super().save(state, now, owners)
+
+
+def error_of(name: str, text: str) -> Exception:
+    """Return an error of ours by its class's name, or one that nobody foresaw."""
+    classes: list[type[AppfwdError]] = [AppfwdError]
+    for cls in classes:
+        classes.extend(cls.__subclasses__())
+    found = next((cls for cls in classes if cls.__name__ == name), None)
+    return RuntimeError(text) if found is None else found(text)

@@ -1,0 +1,155 @@
+"""The daemon of ``tests.bus.daemon`` as a process, and the test's hold on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bus.daemon import FAST, NEXT
+from tests.bus.peer import PATIENCE, Peer
+from tests.bus.world import ROOT, World
+
+#: Every D-Bus library that is here; dbus-next always is.
+LIBRARIES = [NEXT, *([FAST] if importlib.util.find_spec("dbus_fast") else [])]
+#: What never stands in the daemon's log, nor in a reply.
+RAW = ("Traceback", 'File "', "unforeseen", "never retrieved", "unexpected error")
+
+
+class Daemon:
+    """A running daemon on a world's bus."""
+
+    def __init__(self, world: World, library: str) -> None:
+        self.world, self.library = world, library
+        self.folder = world.folder / "state"
+        self.log = world.folder / "daemon.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process; return when it has told the service manager that it is ready."""
+        address = self.world.folder / "notify"
+        address.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, self.log.open("a") as log:
+            manager.bind(str(address))
+            manager.settimeout(PATIENCE)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.bus.daemon", self.library, str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**self.world.environment, "NOTIFY_SOCKET": str(address)},
+                cwd=ROOT,
+            )
+            while b"READY=1" not in manager.recv(4096):
+                pass
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the process by a signal; return its exit status."""
+        process = self._process
+        assert process is not None
+        process.send_signal(number)
+        status = process.wait(PATIENCE)
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._process = None
+        return status
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def tell(self, what: str, **arguments: Any) -> Any:
+        """Have the daemon's control do something; return its answer."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        assert line, self.log.read_text()
+        return json.loads(line)
+
+    def fail(self, at: str, error: str, text: str = "It failed.", times: int = 1) -> None:
+        """Have ``at`` raise an error (by its class's name) the next times."""
+        self.tell("fail", at=at, error=error, text=text, times=times)
+
+    @contextmanager
+    def held(self, at: str) -> Iterator[None]:
+        """Hold whoever reaches ``at``."""
+        self.tell("hold", at=at)
+        yield
+        self.tell("release", at=at)
+
+    def wait_reached(self, at: str, times: int = 1) -> None:
+        """Return when ``at`` was reached so many times; each question lets the daemon go on."""
+        while self.tell("reached").get(at, 0) < times:
+            pass
+
+    def state(self) -> Any:
+        """Return the desired state, the table and the module."""
+        return self.tell("state")
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Hold that nothing changes: neither what is desired nor what is in force."""
+        before = self.state()
+        yield
+        assert self.state() == before
+
+    def peer(self, uid: int = 0) -> Peer:
+        """Return a new connection to the bus."""
+        return self.world.peer(uid)
+
+    def program(self, module: str, *arguments: str) -> list[str]:
+        """Return the command that runs one of our programs with this daemon's library."""
+        code = (
+            "import sys, runpy; from tests.bus.daemon import use; "
+            "use(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+        )
+        return [sys.executable, "-c", code, self.library, module, *arguments]
+
+    def run(self, command: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program beside this daemon's bus."""
+        kept = {"env": self.world.environment, "cwd": ROOT, "timeout": PATIENCE, **more}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **kept)
+
+
+@contextmanager
+def daemon(world: World, library: str) -> Iterator[Daemon]:
+    """Have a daemon with one of the libraries."""
+    made = Daemon(world, library)
+    made.start()
+    try:
+        assert made.tell("library") == library
+        yield made
+        assert made.stop() == 0
+    finally:
+        if made.running:
+            made.stop(signal.SIGKILL)
+
+
+@contextmanager
+def afresh(made: Daemon) -> Iterator[Daemon]:
+    """Have the daemon in its first state, and hold that it ran into nothing unforeseen."""
+    if not made.running:
+        shutil.rmtree(made.folder, ignore_errors=True)
+        made.start()
+    made.tell("reset")
+    with made.log.open() as log:
+        log.seek(0, 2)
+        yield made
+        said = log.read()
+    assert not [word for word in RAW if word in said], said
+    assert made.running, Path(made.log).read_text()[-3000:]

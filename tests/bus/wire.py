@@ -1,0 +1,10 @@
+"""dbus-next's messages, taken without the warnings of what its import brings along."""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from dbus_next import Message, MessageFlag, MessageType, Variant
+    from dbus_next._private.unmarshaller import Unmarshaller
+
+__all__ = ["Message", "MessageFlag", "MessageType", "Unmarshaller", "Variant"]

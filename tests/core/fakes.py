@@ -1,0 +1,136 @@
+"""Adapters over the model kernel, and a store in memory, with failures to order.
+
+A fake stands only beside a test that runs the real thing: the guest tier drives the same
+reconciler with the real kernel, module store and database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from appfwd.core.plan import ApplyTable, RemoveModule
+from appfwd.core.table import Table
+from appfwd.kernel import Adapters, Kernel
+from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
+from appfwd.model.services import Interval
+from appfwd.model.state import DesiredState
+from appfwd.ports import Record, Stored
+from tests.core.cilreader import CilError
+from tests.core.kernelmodel import KernelModel
+from tests.core.samples import CONTEXTS, EPHEMERAL
+
+
+@dataclass
+class Faults:
+    """What fails: ``before`` is called with the name of every operation and may raise."""
+
+    before: Callable[[str], None] = lambda _operation: None
+    calls: list[str] = field(default_factory=list)
+
+    async def point(self, operation: str) -> None:
+        """Let others run, then do or refuse ``operation``."""
+        self.calls.append(operation)
+        await asyncio.sleep(0)
+        self.before(operation)
+
+
+class FakeKernel:
+    """All adapters of one machine; ``model`` is its kernel."""
+
+    def __init__(self, policy: LoadedPolicy, faults: Faults | None = None) -> None:
+        self.model = KernelModel(policy)
+        self.faults = faults or Faults()
+        self.loads = 0
+        #: What others have on our types beside what our module gives.
+        self.culprits: Mapping[str, Rights] = {}
+        #: What the query says beyond the truth, such as another bridge.
+        self.twist: Mapping[str, Any] = {}
+        #: Permissions that the kernel withholds although policy gives them.
+        self.withheld: frozenset[str] = frozenset()
+
+    def adapters(self) -> Adapters:
+        """Return this machine as the kernel's side takes it."""
+        return Adapters(self, self, self, self, self)
+
+    async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        await self.faults.point("table")
+        self.model.apply(ApplyTable(tuple(commands), Table()))
+
+    async def list_table(self) -> Sequence[Mapping[str, Any]]:
+        await self.faults.point("list")
+        return self.model.nft.listing()
+
+    async def install(self, text: str) -> None:
+        await self.faults.point("install " + text)
+        self.model.module = text
+        try:
+            self.model.loaded()
+        except CilError as error:
+            raise AssertionError(text) from error
+        self.loads += 1
+
+    async def remove(self) -> None:
+        await self.faults.point("remove")
+        self.model.apply(RemoveModule())
+        self.loads += 1
+
+    async def read(self) -> LoadedPolicy:
+        await self.faults.point("query")
+        policy = replace(self.model.policy(), **self.twist)
+        rights = {
+            name: held | self.culprits.get(name, Rights())
+            for name, held in policy.packet_rights.items()
+        }
+        return replace(policy, packet_rights=rights)
+
+    def contexts(self) -> KernelContexts:
+        return CONTEXTS
+
+    def enforcing(self) -> bool:
+        return True
+
+    def access(self, domain: str, packet_type: str) -> frozenset[str]:
+        return self.model.loaded().permissions(domain, packet_type) - self.withheld
+
+    def policy_load(self) -> int:
+        return self.loads
+
+    def ephemeral_ports(self) -> Interval:
+        return EPHEMERAL
+
+
+class CountingKernel(Kernel):
+    """Counts how often it is made to follow."""
+
+    made = 0
+
+    async def make(self, state: DesiredState) -> bool:
+        self.made += 1
+        return await super().make(state)
+
+
+class MemoryStore:
+    """A store that forgets with the process."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.stored = Stored(DesiredState(), {})
+        self.faults = faults or Faults()
+
+    async def load(self) -> Stored:
+        await self.faults.point("load")
+        return self.stored
+
+    async def save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
+        await self.faults.point("save")
+        records = {
+            member: self.stored.records.get(member)
+            or Record(f"{len(self.stored.records)}-{number}", now, owners[member])
+            for number, member in enumerate(state.guards | state.grants)
+        }
+        self.stored = Stored(state, records)
+        return self.stored
+
+

@@ -69,3 +69,53 @@ uninstall:
 	  $(SHARE)/man/man8/appfwctl.8 $(SHARE)/bash-completion/completions/appfwctl \
 	  $(SHARE)/zsh/vendor-completions/_appfwctl $(SHARE)/fish/vendor_completions.d/appfwctl.fish
 	@echo "The stored guards and grants are still in /var/lib/appfwd."
+
+# Everything that the tests and the demonstration run with; nothing is done when it is there.
+GUEST_TOOLS := $(shell sed 's/[#].*//' tests/guest/apt-packages.txt)
+TEST_TOOLS  := $(shell sed 's/[#].*//' tests/apt-packages.txt tests/*/apt-packages.txt | sort -u)
+
+define need
+@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(1) 2>/dev/null \
+  | awk '/ok installed$$/ {print $$1}' | cat - <(printf '%s\n' $(1)) | sort | uniq -u); \
+  [ -z "$$missing" ] || { echo "installing:" $$missing; \
+  apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y install \
+  --no-install-recommends $$missing >/dev/null; }
+endef
+SHELL := /bin/bash
+
+tools: $(VENV)/.made
+
+$(VENV)/.made: tests/requirements.txt tests/apt-packages.txt
+	$(call need,$(TEST_TOOLS))
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(VENV)/bin/python -m pip -q install -r tests/requirements.txt
+	touch $@
+
+lint: tools
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# Every tier. The guest is built before the workers start, so that its progress is seen.
+test: lint
+	$(call need,$(TEST_TOOLS))
+	$(PYTHON) -m tests.guest.lab build
+	$(PYTEST) -n $(JOBS) --dist loadfile
+
+# One tier: make tier-core, tier-bus, tier-adapters, tier-cli, tier-guest
+tier-%: tools
+	$(PYTEST) -n $(JOBS) --dist loadfile tests/$*
+
+# make demo [DEMO=main]: the main job on a real SELinux kernel in a guest.
+DEMO ?= main
+demo:
+	$(call need,$(GUEST_TOOLS) python3)
+	$(PYTHON) -m tests.demo $(DEMO)
+
+bench:
+	$(call need,$(GUEST_TOOLS) python3)
+	$(PYTHON) -m tests.bench
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from typing import Any
 
 from appfwd.core.compiler import Artefacts, Machine, compile_state
 from appfwd.core.module import DOMAIN_ATTRIBUTE, Module, loaded_module, module_text
-from appfwd.core.nft import NotOurs, decode_table
+from appfwd.core.nft import NotOurs, decode_table, is_orphan
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
 from appfwd.core.table import Table
 from appfwd.core.verify import access_wanted, verify, verify_module
@@ -69,7 +69,7 @@ class Kernel:
                 log.warning("the table inet appfwd is not as appfwd makes it: %s", difference)
                 table = None
         module = loaded_module(machine.policy, machine.contexts)
-        return Snapshot(module, table, bool(listing))
+        return Snapshot(module, table, bool(listing), is_orphan(listing))
 
     async def make(self, state: DesiredState) -> bool:
         """Bring the kernel to ``state``; return whether anything had to be done.

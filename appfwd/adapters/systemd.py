@@ -27,9 +27,15 @@ def start_logging(*, verbose: bool) -> None:
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, as sd_notify(3) has it; nothing where there is none."""
+    """Tell the service manager, as sd_notify(3) has it; nothing where there is none.
+
+    A service manager that cannot be told never makes a request fail.
+    """
     if daemon is not None:
-        daemon.notify(state)
+        try:
+            daemon.notify(state)
+        except OSError as error:
+            log.warning("the service manager cannot be told: %s", error.strerror)
 
 
 async def watchdog() -> None:

@@ -6,7 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from appfwd.bus.lib import BusType, Message, MessageBus, MessageFlag, MessageType, Variant, deep
+from appfwd.bus.lib import (
+    Message,
+    MessageBus,
+    MessageFlag,
+    MessageType,
+    Variant,
+    connect,
+    deep,
+)
 from appfwd.bus.members import BUS_NAME, INTERFACE, METHODS, PATH
 from appfwd.errors import AppfwdError, Busy, SelinuxDisabled, Unavailable, by_dbus_name
 
@@ -32,7 +40,7 @@ class Client:
 
         """
         try:
-            return cls(await MessageBus(bus_type=BusType.SYSTEM).connect())
+            return cls(await connect())
         except (OSError, EOFError) as error:
             msg = f"The system bus cannot be reached ({error}); is dbus running?"
             raise Unavailable(msg) from error

@@ -176,6 +176,6 @@ def _node(path: str | None) -> str:
     """Return introspection for our object, or the way to it for the nodes above."""
     if path == PATH:
         return introspection()
-    above = "" if path == "/" else f"{path}"
-    child = PATH.removeprefix(above).lstrip("/").split("/")[0] if PATH.startswith(above) else ""
+    above = "/" if path == "/" else f"{path}/"
+    child = PATH.removeprefix(above).split("/")[0] if PATH.startswith(above) else ""
     return f'<node><node name="{child}"/></node>\n' if child else "<node/>\n"

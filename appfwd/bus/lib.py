@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 try:
     from dbus_fast import BusType, Message, MessageFlag, MessageType, RequestNameReply, Variant
     from dbus_fast.aio import MessageBus
@@ -32,9 +35,43 @@ __all__ = [
     "MessageType",
     "RequestNameReply",
     "Variant",
+    "connect",
     "plain",
     "variants",
 ]
+
+
+class _Patient:
+    """A socket whose ``send`` sends nothing where it would block.
+
+    Both libraries take EAGAIN for the end of the connection, so whoever makes the daemon answer
+    faster than the bus reads would end it. After a short write they wait until there is room.
+    """
+
+    def __init__(self, inner: socket.socket) -> None:
+        self._inner = inner
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._inner.send(data)
+        except BlockingIOError:
+            return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def connect() -> MessageBus:
+    """Connect to the system bus.
+
+    Raises:
+        OSError, EOFError: there is none.
+
+    """
+    bus: Any = await MessageBus(bus_type=BusType.SYSTEM).connect()
+    bus._writer.sock = _Patient(bus._writer.sock)  # noqa: SLF001 - see _Patient
+    found: MessageBus = bus
+    return found
 
 
 def plain(value: object) -> object:

@@ -7,15 +7,21 @@ they could a process id. Root is not special here: polkit decides.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 
 from appfwd.bus.lib import Message, MessageBus, MessageType, Variant
-from appfwd.errors import NotAuthorized, Unavailable
+from appfwd.errors import Busy, NotAuthorized, Unavailable
 from appfwd.ports import Caller
 
 _ALLOW_USER_INTERACTION = 1
 #: Seconds to wait for an answer, and for one that a person is asked for.
 _PATIENCE, _PATIENCE_INTERACTIVE = 20.0, 300.0
+#: Questions under way at once, without and with a person. The bus lets a connection wait for 128
+#: replies (max_replies_per_connection), so both together stay below that.
+_QUESTIONS_AT_MOST, _PERSONS_AT_MOST = 64, 48
+#: Questions to persons that one user may have under way.
+_PERSONS_OF_ONE = 8
 
 
 class Polkit:
@@ -23,16 +29,47 @@ class Polkit:
 
     def __init__(self, bus: MessageBus) -> None:
         self._bus = bus
+        self._free = asyncio.Semaphore(_QUESTIONS_AT_MOST)
+        self._persons: Counter[int] = Counter()
 
     async def check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
         """Return where ``caller`` may do ``action``.
 
+        A person is asked only where polkit says that it takes one, so that nobody who lets
+        questions stand unanswered holds up those who need none.
+
         Raises:
             NotAuthorized: polkit says no, or would have to ask a person and may not.
             Unavailable: polkit does not answer; nobody is authorised then.
+            Busy: too many persons are being asked already.
 
         """
-        flags = _ALLOW_USER_INTERACTION if caller.interactive else 0
+        async with self._free:
+            authorised, challenge = await self._ask(caller, action, details, 0, _PATIENCE)
+        if challenge and caller.interactive and not authorised:
+            authorised, challenge = await self._ask_person(caller, action, details)
+        if not authorised:
+            raise NotAuthorized(_refusal(action, asking=challenge))
+
+    async def _ask_person(
+        self, caller: Caller, action: str, details: Mapping[str, str]
+    ) -> tuple[bool, bool]:
+        uid, flags = caller.uid, _ALLOW_USER_INTERACTION
+        if self._persons[uid] >= _PERSONS_OF_ONE or self._persons.total() >= _PERSONS_AT_MOST:
+            msg = "Too many requests wait for a password already; answer those first."
+            raise Busy(msg)
+        self._persons[uid] += 1
+        try:
+            return await self._ask(caller, action, details, flags, _PATIENCE_INTERACTIVE)
+        finally:
+            self._persons[uid] -= 1
+            if not self._persons[uid]:
+                del self._persons[uid]
+
+    async def _ask(
+        self, caller: Caller, action: str, details: Mapping[str, str], flags: int, patience: float
+    ) -> tuple[bool, bool]:
+        """Return whether the caller is authorised, and whether asking a person may change that."""
         subject = ["system-bus-name", {"name": Variant("s", caller.sender)}]
         message = Message(
             destination="org.freedesktop.PolicyKit1",
@@ -42,17 +79,19 @@ class Polkit:
             signature="(sa{sv})sa{ss}us",
             body=[subject, action, dict(details), flags, ""],
         )
-        patience = _PATIENCE_INTERACTIVE if caller.interactive else _PATIENCE
         try:
             reply = await asyncio.wait_for(self._bus.call(message), patience)
         except TimeoutError:
             reply = None
-        if reply is None or reply.message_type is MessageType.ERROR:
+        if (
+            reply is None
+            or reply.message_type is not MessageType.METHOD_RETURN
+            or reply.signature != "(bba{ss})"
+        ):
             msg = "polkit does not answer, so nobody is authorised; is polkitd installed?"
             raise Unavailable(msg)
         authorised, challenge, _ = reply.body[0]
-        if not authorised:
-            raise NotAuthorized(_refusal(action, asking=challenge))
+        return authorised, challenge
 
 
 def _refusal(action: str, *, asking: bool) -> str:

@@ -6,12 +6,12 @@ import asyncio
 
 from appfwd.bus.dispatch import Dispatcher
 from appfwd.bus.lib import (
-    BusType,
     Message,
     MessageBus,
     MessageType,
     RequestNameReply,
     Variant,
+    connect,
     variants,
 )
 from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, SIGNALS
@@ -45,7 +45,7 @@ class Service:
 
         """
         try:
-            bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+            bus = await connect()
         except (OSError, EOFError) as error:
             msg = f"The system bus cannot be reached ({error}); is dbus running?"
             raise Unavailable(msg) from error

@@ -36,13 +36,24 @@ def table_commands(current: Table | None, wanted: Table) -> list[Json]:
     if current is None or any(
         wanted.contexts.get(name, context) != context for name, context in current.contexts.items()
     ):
-        return [_table("add"), _table("delete"), _table("add"), *_difference(Table(), wanted)]
+        return [_table("delete"), _table("add"), *_difference(Table(), wanted)]
     return [_table("add"), *_difference(current, wanted)]
 
 
 def delete_commands() -> list[Json]:
-    """Return the transaction that takes the whole table away, also when there is none."""
-    return [_table("add"), _table("delete")]
+    """Return the transaction that takes the whole table away; there must be one."""
+    return [_table("delete")]
+
+
+def adopt_commands() -> list[Json]:
+    """Return the transaction that makes an orphaned table ours, so that nobody else edits it."""
+    return [_table("add")]
+
+
+def is_orphan(listing: Sequence[Json]) -> bool:
+    """Tell whether a listing's table has no owner: the process that made it has ended."""
+    flags = next((entry["table"].get("flags", ()) for entry in listing if "table" in entry), None)
+    return flags is not None and "owner" not in flags
 
 
 def list_command() -> Json:
@@ -51,7 +62,8 @@ def list_command() -> Json:
 
 
 def _table(verb: str) -> Json:
-    # An owned table is adopted only by naming its flags again, before a delete too.
+    # Adding with both flags makes the table, adopts an orphan, and leaves our own as it is; a
+    # table that was made without them can't get them (nf_tables_updtable), only be deleted.
     table: dict[str, Any] = {"family": FAMILY, "name": TABLE}
     if verb == "add":
         table["flags"] = _FLAGS
@@ -199,7 +211,7 @@ class _Decoder:
         return Table(self._contexts, self._maps, chains)
 
     def _on_table(self, value: Json) -> None:
-        if sorted(value.get("flags", ())) != _FLAGS:
+        if sorted(value.get("flags", ())) not in (_FLAGS, ["persist"]):
             raise NotOurs("flags")
 
     def _on_secmark(self, value: Json) -> None:

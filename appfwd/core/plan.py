@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from appfwd.core.compiler import Artefacts
 from appfwd.core.module import Module
-from appfwd.core.nft import Json, delete_commands, table_commands
+from appfwd.core.nft import Json, adopt_commands, delete_commands, table_commands
 from appfwd.core.table import Table
 from appfwd.model.policy import Rights
 from appfwd.model.state import Bridge
@@ -32,12 +32,14 @@ KEEP_AT_MOST = 256
 class Snapshot:
     """What the kernel has: our part of the policy, and our table.
 
-    A table that is missing is the empty table; None is one that is not as we make it.
+    A table that is missing is the empty table; None is one that is not as we make it. An
+    ``orphan`` is ours by its content, but the process that owned it has ended.
     """
 
     module: Module
     table: Table | None
     table_exists: bool = True
+    orphan: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def plan(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> tuple[Step, .
         loaded = Module(types, loaded.bridge or goal.bridge)
         steps.append(LoadModule(loaded))
     commands = table_commands(snapshot.table, wanted.table)
+    if not commands and snapshot.orphan:
+        commands = adopt_commands()
     if commands:
         steps.append(ApplyTable(tuple(commands), wanted.table))
     if loaded.bridge and wanted.bridge is Bridge.CLOSED:

@@ -1,4 +1,4 @@
-"""The real daemon over stand-ins for the kernel: ``python -m tests.bus.daemon LIBRARY FOLDER``.
+"""The real daemon over stand-ins for the kernel: ``python -m tests.bus.daemon LIBRARY FOLDER FAULTS``.
 
 Commands come as JSON lines on standard input, answers go to standard output; see
 :class:`tests.bus.running.Daemon` for what they mean.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +37,10 @@ class Control:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             command = json.loads(line)
-            answer = await getattr(self, "do_" + command.pop("do"))(**command)
+            try:
+                answer = [await getattr(self, "do_" + command.pop("do"))(**command), None]
+            except Exception as error:  # noqa: BLE001 - the test is told, and fails
+                answer = [None, repr(error)]
             print(json.dumps(answer), flush=True)
 
     async def do_library(self) -> str:
@@ -59,6 +61,9 @@ class Control:
 
     async def do_reached(self) -> Mapping[str, int]:
         return dict(self.faults.reached)
+
+    async def do_queued(self) -> int:
+        return int(self.reconciler._queue.qsize())
 
     async def do_enforcing(self, *, value: bool | None) -> None:
         self.policy.enforced = value
@@ -82,13 +87,15 @@ class Control:
 
     async def do_reset(self) -> None:
         """Go back to the state after the first start."""
-        from appfwd.model.state import DesiredState  # noqa: PLC0415 - as above
+        from appfwd.model.state import DesiredState, Settings  # noqa: PLC0415 - as above
         from tests.bus.fakes import BASE  # noqa: PLC0415
 
         self.faults.clear()
         self.policy.base, self.policy.enforced = BASE, True
         self.policy.loads += 1
-        await self.reconciler.submit(lambda _state: DesiredState(), 0)
+        for active in (False, True):  # nothing is left in the kernel in between
+            empty = DesiredState(settings=Settings(active=active))
+            await self.reconciler.submit(lambda _state, empty=empty: empty, 0)
         self.faults.clear()
 
     async def do_fill(self, guards: list[str], grants: list[tuple[str, str]]) -> None:
@@ -104,14 +111,17 @@ class Control:
         self.faults.reached.clear()
 
 
-async def _run(folder: Path) -> None:
+def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
     from tests.bus import fakes  # noqa: PLC0415
 
     faults = fakes.Faults()
+    for place, error in faults_at_start:
+        faults.errors[place].append(fakes.error_of(error, "It failed."))
     policy = fakes.FakePolicy(faults)
     control = Control(faults, fakes.FakeNft(faults), policy)
     fakes.CountingStore.faults = faults
+    serve = appfwd.daemon.serve
 
     class Reconciler(appfwd.daemon.Reconciler):
         """The real one, known to the control."""
@@ -119,6 +129,13 @@ async def _run(folder: Path) -> None:
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             control.reconciler = self
+
+    async def controlled(state: Path) -> None:
+        commands = asyncio.create_task(control.serve())
+        try:
+            await serve(state)
+        finally:
+            commands.cancel()
 
     with patch.multiple(
         appfwd.daemon,
@@ -129,19 +146,17 @@ async def _run(folder: Path) -> None:
         ProcHost=fakes.FakeHost,
         SqliteStore=fakes.CountingStore,
         Reconciler=Reconciler,
+        serve=controlled,
     ):
-        commands = asyncio.create_task(control.serve())
-        await appfwd.daemon.serve(folder)
-        commands.cancel()
+        return appfwd.daemon.main(["--state", folder])
 
 
-def main() -> None:
-    """Run until told to stop."""
-    library, folder = sys.argv[1:3]
+def main() -> int:
+    """Run until told to stop; return the daemon's exit status."""
+    library, folder, faults = sys.argv[1:4]
     use(library)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    asyncio.run(_run(Path(folder)))
+    return _run(folder, json.loads(faults))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -157,6 +157,10 @@ class Peer:
         """
         return body_of(self.reply_to(self.send(message)))
 
+    def kept(self) -> list[Any]:
+        """Return what arrived and was not taken, but for what the bus itself tells."""
+        return [m for m in self._kept if m.sender != "org.freedesktop.DBus"]
+
     def signals(self, *members: str) -> list[Any]:
         """Take the kept signals of these names."""
         found = [m for m in self._kept if m.message_type is MessageType.SIGNAL]
@@ -185,6 +189,14 @@ class Peer:
         """Ask for a bus name; 1 is success."""
         call = Message(**DRIVER, member="RequestName", signature="su", body=[name, 4])
         return int(self.ask(call)[0])
+
+    def next_call(self, member: str) -> Any:
+        """Return the next call of ``member`` that reaches us, as a service."""
+        while True:
+            message = self.read()
+            if message.message_type is MessageType.METHOD_CALL:
+                assert message.member == member
+                return message
 
     def call(self, member: str, *body: Any, flags: MessageFlag = MessageFlag.NONE) -> Any:
         """Call a method of the manager; return its plain result."""
@@ -220,7 +232,7 @@ def to_daemon(**fields: Any) -> Any:
 
 def property_call(member: str, *body: str) -> Any:
     """Return a call to the daemon's properties."""
-    return to_daemon(interface=PROPERTIES, member=member, signature="s" * len(body), body=body)
+    return to_daemon(interface=PROPERTIES, member=member, signature="s" * len(body), body=[*body])
 
 
 def manager_call(member: str, *body: Any, flags: MessageFlag = MessageFlag.NONE) -> Any:

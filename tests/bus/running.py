@@ -32,21 +32,26 @@ class Daemon:
         self.folder = world.folder / "state"
         self.log = world.folder / "daemon.log"
         self._process: subprocess.Popen[str] | None = None
+        #: Whether the test has the daemon run into what it could not foresee.
+        self.surprised = False
 
-    def start(self) -> None:
-        """Start the process; return when it has told the service manager that it is ready."""
+    def start(self, *faults: tuple[str, str]) -> None:
+        """Start the process; return when it has told the service manager that it is ready.
+
+        ``faults`` are places and the errors that they raise first.
+        """
         address = self.world.folder / "notify"
         address.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, self.log.open("a") as log:
             manager.bind(str(address))
             manager.settimeout(PATIENCE)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.bus.daemon", self.library, str(self.folder)],
+                self._command(self.folder, faults),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**self.world.environment, "NOTIFY_SOCKET": str(address)},
+                env={**self._environment(), "NOTIFY_SOCKET": str(address)},
                 cwd=ROOT,
             )
             while b"READY=1" not in manager.recv(4096):
@@ -57,12 +62,35 @@ class Daemon:
         process = self._process
         assert process is not None
         process.send_signal(number)
-        status = process.wait(PATIENCE)
+        return self.wait()
+
+    def _command(self, folder: Path, faults: Sequence[tuple[str, str]] = ()) -> list[str]:
+        program = [sys.executable, "-m", "tests.bus.daemon"]
+        return [*program, self.library, str(folder), json.dumps(faults)]
+
+    def _environment(self) -> dict[str, str]:
+        environment = self.world.environment
+        environment.pop("JOURNAL_STREAM", None)
+        return environment
+
+    def another(self) -> subprocess.CompletedProcess[str]:
+        """Start a second daemon beside this one, and return how it ended."""
+        command = self._command(self.world.folder / "second")
+        return self.run(command, env=self._environment(), stdin=subprocess.DEVNULL)
+
+    def wait(self) -> int:
+        """Return the exit status when the process has ended of itself."""
+        assert self._process is not None
+        status = self._process.wait(PATIENCE)
+        self._close()
+        return status
+
+    def _close(self) -> None:
+        process, self._process = self._process, None
+        assert process is not None
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
-        self._process = None
-        return status
 
     @property
     def running(self) -> bool:
@@ -79,7 +107,9 @@ class Daemon:
         process.stdin.flush()
         line = process.stdout.readline()
         assert line, self.log.read_text()
-        return json.loads(line)
+        answer, error = json.loads(line)
+        assert error is None, error
+        return answer
 
     def fail(self, at: str, error: str, text: str = "It failed.", times: int = 1) -> None:
         """Have ``at`` raise an error (by its class's name) the next times."""
@@ -95,6 +125,11 @@ class Daemon:
     def wait_reached(self, at: str, times: int = 1) -> None:
         """Return when ``at`` was reached so many times; each question lets the daemon go on."""
         while self.tell("reached").get(at, 0) < times:
+            pass
+
+    def wait_queued(self, count: int) -> None:
+        """Return when so many changes wait for the writer."""
+        while self.tell("queued") < count:
             pass
 
     def state(self) -> Any:
@@ -147,9 +182,10 @@ def afresh(made: Daemon) -> Iterator[Daemon]:
         shutil.rmtree(made.folder, ignore_errors=True)
         made.start()
     made.tell("reset")
+    made.surprised = False
     with made.log.open() as log:
         log.seek(0, 2)
         yield made
         said = log.read()
-    assert not [word for word in RAW if word in said], said
+    assert made.surprised == any(word in said for word in RAW), said
     assert made.running, Path(made.log).read_text()[-3000:]

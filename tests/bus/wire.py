@@ -5,6 +5,7 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from dbus_next import Message, MessageFlag, MessageType, Variant
+    from dbus_next._private.marshaller import Marshaller
     from dbus_next._private.unmarshaller import Unmarshaller
 
-__all__ = ["Message", "MessageFlag", "MessageType", "Unmarshaller", "Variant"]
+__all__ = ["Marshaller", "Message", "MessageFlag", "MessageType", "Unmarshaller", "Variant"]

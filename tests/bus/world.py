@@ -54,12 +54,13 @@ class World:
         configuration = _bus_configuration(folder)
         script = ("sh", "-c", _MOUNTS, "sh")
         files = (ROOT / "dbus/org.appfwd1.policy", HERE / "appfwd.rules", configuration)
-        self._bus = subprocess.Popen(
-            ["unshare", "-mn", "--propagation", "private", *script, *map(str, files)],
-            stdout=subprocess.PIPE,
-            stderr=(folder / "bus.log").open("wb"),
-            cwd="/",
-        )
+        with (folder / "bus.log").open("wb") as log:
+            self._bus = subprocess.Popen(
+                ["unshare", "-mn", "--propagation", "private", *script, *map(str, files)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd="/",
+            )
         assert self._bus.stdout is not None
         assert self._bus.stdout.readline(), "dbus-daemon did not start"
 
@@ -123,6 +124,7 @@ def _polkitd() -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process; one that has ended already too."""
     process.kill()
     process.wait()
     if process.stdout is not None:

@@ -13,7 +13,7 @@ settings.register_profile(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=60,
+    max_examples=40,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=_SLOW,
 )
@@ -21,7 +21,7 @@ settings.register_profile(
     "search",
     deadline=None,
     database=None,
-    max_examples=3000,
+    max_examples=800,
     suppress_health_check=_SLOW,
 )
 settings.load_profile(os.environ.get("APPFWD_HYPOTHESIS", "repeatable"))

@@ -21,7 +21,7 @@ NAT_DST, SELINUX_LAST = -100, 225
 Json = Mapping[str, Any]
 
 
-class Break(Exception):  # noqa: N818 - what the kernel calls it
+class Break(Exception):
     """The rule ends here; the next one goes on."""
 
 
@@ -108,10 +108,7 @@ class Evaluator:
                 raise AssertionError(kind)
 
     def _label(self, value: Any, packet: Packet) -> str:
-        if isinstance(value, str):
-            label = value
-        else:
-            label = self._look_up(value["map"], packet)
+        label = value if isinstance(value, str) else self._look_up(value["map"], packet)
         assert label in self._objects, f"no secmark object {label}"
         return label
 

@@ -132,5 +132,3 @@ class MemoryStore:
         }
         self.stored = Stored(state, records)
         return self.stored
-
-

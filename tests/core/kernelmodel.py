@@ -98,8 +98,7 @@ class View:
         sent = self._evaluator.send(packet_of(entry, ours))  # type: ignore[arg-type]
         got = self._evaluator.receive(packet_of(entry, theirs))  # type: ignore[arg-type]
         return frozenset(
-            ({"send"} & self.permissions(domain, sent))
-            | ({"recv"} & self.permissions(domain, got))
+            ({"send"} & self.permissions(domain, sent)) | ({"recv"} & self.permissions(domain, got))
         )
 
     def rights(self, label: str) -> Rights | None:

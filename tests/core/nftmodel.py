@@ -18,7 +18,7 @@ _WHERE = {"family": "inet", "table": "appfwd"}
 _NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 
 
-class Refused(Exception):  # noqa: N818 - what the kernel does
+class Refused(Exception):
     """The kernel would refuse this command."""
 
 
@@ -44,9 +44,8 @@ class NftModel:
         """
         before = copy.deepcopy(self.__dict__)
         try:
-            if not commands or "table" not in commands[0].get("add", {}):
-                msg = "the table is not adopted first"
-                raise Refused(msg)
+            adopted = bool(commands) and "table" in commands[0].get("add", {})
+            _need(adopted, "the table is not adopted first")
             for command in commands:
                 ((verb, what),) = command.items()
                 ((kind, value),) = what.items()
@@ -202,22 +201,26 @@ def _number(value: Any) -> int:
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    return all(
-        a[0] <= b[1] and b[0] <= a[1] for a, b in zip(one, other, strict=True)
-    )
+    return all(a[0] <= b[1] and b[0] <= a[1] for a, b in zip(one, other, strict=True))
 
 
 def _shown(key: str) -> Json:
     """Return a key as listings have it: prefixes by name, well-known protocols by name."""
     address, protocol, port = json.loads(key)["concat"]
     if isinstance(address, dict):
-        first, last = (ipaddress.ip_address(text) for text in address["range"])
-        networks = list(ipaddress.summarize_address_range(first, last))
-        if len(networks) == 1:
-            net = networks[0]
-            address = {"prefix": {"addr": str(net.network_address), "len": net.prefixlen}}
+        low, high = address["range"]
+        size = _number(high) - _number(low) + 1
+        if not size & (size - 1) and not _number(low) & (size - 1):
+            bits = 128 if ":" in low else 32
+            address = {"prefix": {"addr": low, "len": bits + 1 - size.bit_length()}}
     names = {number: name for name, number in _NUMBERS.items()}
-    return {"concat": [address, names.get(protocol, protocol) if isinstance(protocol, int) else protocol, port]}
+    return {
+        "concat": [
+            address,
+            names.get(protocol, protocol) if isinstance(protocol, int) else protocol,
+            port,
+        ]
+    }
 
 
 def _counted(rule: Sequence[Json]) -> list[Json]:

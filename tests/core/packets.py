@@ -71,7 +71,7 @@ class Packet:
 
 
 def opened(point: Point, near: int = EPHEMERAL_PORT, far: int = PEER_PORT) -> Entry:
-    """Return the entry of a connection to ``point``; ``near`` and ``far`` are the clients' ports."""
+    """Return the entry of a connection to ``point``; ``near``, ``far``: the client's port."""
     if point.direction is Direction.OUT:
         ends = Ends(OURS, near, point.address, point.port)
     else:
@@ -83,6 +83,4 @@ def packet_of(
     entry: Entry, way: Way, state: State = "established", flags: frozenset[str] | None = None
 ) -> Packet:
     """Return a packet of ``entry`` that goes ``way``."""
-    return Packet(
-        entry.version, entry.protocol, entry.tuple_of(way), entry, way, state, flags
-    )
+    return Packet(entry.version, entry.protocol, entry.tuple_of(way), entry, way, state, flags)

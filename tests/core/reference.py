@@ -96,15 +96,12 @@ def labelling(state: DesiredState, policy: LoadedPolicy) -> bool:
     if not state.settings.active:
         return False
     return bool(state.guards) or any(
-        grant.domain in policy.domains
-        and unlabelled_rights(state, policy, grant.domain) != BOTH
+        grant.domain in policy.domains and unlabelled_rights(state, policy, grant.domain) != BOTH
         for grant in state.grants
     )
 
 
-def allowed(
-    state: DesiredState, policy: LoadedPolicy, domain: str, point: Point
-) -> frozenset[str]:
+def allowed(state: DesiredState, policy: LoadedPolicy, domain: str, point: Point) -> frozenset[str]:
     """Return what the one rule lets ``domain`` do with packets to and from ``point``."""
     if not labelling(state, policy):
         return BOTH
@@ -127,9 +124,7 @@ class Ends:
         return self.theirs if opener is Direction.OUT else self.ours
 
 
-def deciding(
-    state: DesiredState, ends: Ends, believed: Direction, ephemeral: range
-) -> Point:
+def deciding(state: DesiredState, ends: Ends, believed: Direction, ephemeral: range) -> Point:
     """Return the point whose rule decides a flow whose direction is not sure.
 
     Conntrack has its belief of who opened the flow and may be wrong, so both ends are asked: the

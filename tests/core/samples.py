@@ -45,7 +45,9 @@ def _range_near(family: Family) -> st.SearchStrategy[AddressRange]:
 
 def _ports() -> st.SearchStrategy[tuple[int, int]]:
     two = st.tuples(st.sampled_from(_PORTS), st.sampled_from(_PORTS))
-    return st.one_of(st.sampled_from(_PORTS).map(lambda p: (p, p)), two.map(lambda p: (min(p), max(p))))
+    return st.one_of(
+        st.sampled_from(_PORTS).map(lambda p: (p, p)), two.map(lambda p: (min(p), max(p)))
+    )
 
 
 @st.composite
@@ -86,7 +88,7 @@ def policies() -> st.SearchStrategy[LoadedPolicy]:
 def make_policy(
     unlabeled: Rights | None = None, domains: frozenset[str] = frozenset(DOMAINS)
 ) -> LoadedPolicy:
-    """Return a policy of ``domains`` (and the kernel's) that lets ``unlabeled`` do without labels."""
+    """Return a policy of ``domains`` and the kernel; ``unlabeled`` need no labels."""
     rights = unlabeled or Rights()
     present = domains | {KERNEL}
     return LoadedPolicy(
@@ -97,10 +99,16 @@ def make_policy(
     )
 
 
+def members(state: DesiredState) -> list[Destination]:
+    """Return every destination that is guarded or granted."""
+    guards = [guard.destination for guard in state.guards]
+    return guards + [grant.destination for grant in state.grants]
+
+
 def points_of(state: DesiredState) -> list[Point]:
     """Return points at every border of every rectangle, and one off to either side."""
     found: list[Point] = []
-    everything = [m.destination for m in (*state.guards, *state.grants)]
+    everything = members(state)
     for direction in Direction:
         mine = [d for d in everything if d.direction is direction]
         services = _services(mine)

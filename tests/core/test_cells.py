@@ -12,7 +12,7 @@ from appfwd.model.services import Interval, service_boxes
 from appfwd.model.state import DesiredState, Grant, Guard
 from tests.core import reference
 from tests.core.reference import Point
-from tests.core.samples import DOMAINS, GONE, points_of, states
+from tests.core.samples import DOMAINS, GONE, members, points_of, states
 
 
 def _holds(cell: Cell, point: Point) -> bool:
@@ -51,7 +51,8 @@ def test_every_point_has_the_claim_of_brute_force(state: DesiredState) -> None:
         guarded = reference.guarded(state, point)
         if here:
             (claim,) = here
-            assert (claim.guarded, claim.granted) == (guarded, granted)
+            assert claim.guarded is guarded
+            assert claim.granted == granted
         else:
             assert not guarded
             assert not granted
@@ -61,8 +62,8 @@ def test_every_point_has_the_claim_of_brute_force(state: DesiredState) -> None:
 def test_the_sample_points_fall_on_both_sides_of_borders(state: DesiredState) -> None:
     """The test above would prove nothing if its points missed the rectangles."""
     points = points_of(state)
-    for member in (*state.guards, *state.grants):
-        covered = [reference.covers(member.destination, point) for point in points]
+    for destination in members(state):
+        covered = [reference.covers(destination, point) for point in points]
         assert any(covered)
         assert not all(covered)
 

@@ -91,7 +91,8 @@ _RIGHTS = st.builds(
 
 @given(st.dictionaries(st.sampled_from(["p_t", "q_t", "r_t"]), _RIGHTS), st.booleans())
 def test_a_module_gives_its_types_their_users_and_the_kernel_its_needs(
-    types: dict[str, Rights], bridge: bool  # noqa: FBT001 - drawn
+    types: dict[str, Rights],
+    bridge: bool,  # noqa: FBT001 - drawn
 ) -> None:
     policy = make_policy(Rights.both(frozenset({"c_t"})))
     loaded = load(module_text(Module(types, bridge), CONTEXTS), policy, UNLABELED)

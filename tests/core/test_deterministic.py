@@ -35,7 +35,9 @@ def artefacts_text(state: DesiredState) -> str:
     st.randoms(use_true_random=False),
 )
 def test_the_order_of_changes_does_not_show(
-    guards: list[Guard], grants: list[Grant], random: st.random_module  # type: ignore[valid-type]
+    guards: list[Guard],
+    grants: list[Grant],
+    random: st.random_module,  # type: ignore[valid-type]
 ) -> None:
     first = second = DesiredState()
     changes = [*map(add_guard, guards), *map(add_grant, grants)]

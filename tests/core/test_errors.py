@@ -13,9 +13,7 @@ from appfwd import errors
 from appfwd.errors import AppfwdError, all_errors, by_dbus_name, shown
 
 _EVERY = [
-    cls
-    for _, cls in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(cls, AppfwdError)
+    cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, AppfwdError)
 ]
 _KINDS = pytest.mark.parametrize("cls", _EVERY)
 

@@ -64,7 +64,11 @@ def test_the_reasons_are_named() -> None:
 
 def test_without_labels_nothing_is_checked() -> None:
     found = explain(
-        "a_t", place("any"), state_of(), {UNLABELED: frozenset()}, unlabeled=UNLABELED,
+        "a_t",
+        place("any"),
+        state_of(),
+        {UNLABELED: frozenset()},
+        unlabeled=UNLABELED,
         labelling=False,
     )
     assert found.verdict == "allowed"

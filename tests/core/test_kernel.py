@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
-from appfwd.core.plan import Step
 from appfwd.errors import NotExclusive, PolicyUnsupported, TableFailed, VerifyFailed
 from appfwd.kernel import Kernel
 from appfwd.model.policy import Rights
@@ -30,25 +31,32 @@ def _make(machine: FakeKernel, state: DesiredState) -> bool:
     return asyncio.run(Kernel(machine.adapters()).make(state))
 
 
-@given(states(), states())
-def test_a_daemon_killed_before_any_step_leaves_what_the_next_one_mends(
-    old: DesiredState, new: DesiredState
-) -> None:
-    for kill_at in range(4):
-        machine = FakeKernel(make_policy())
-        _make(machine, old)
-        kernel, left = Kernel(machine.adapters()), [kill_at]
+def _killer(survives: int) -> Callable[[str], None]:
+    """Return what lets ``survives`` operations that write happen, and ends the process then."""
+    left = [survives]
 
-        def count(_step: Step, left: list[int] = left) -> None:
+    def before(operation: str) -> None:
+        if operation.split(maxsplit=1)[0] in ("install", "table", "remove"):
             if not left[0]:
                 raise Killed
             left[0] -= 1
 
-        kernel.before_step = count
-        try:
-            asyncio.run(kernel.make(new))
-        except Killed:
+    return before
+
+
+@settings(max_examples=20)
+@given(states(), states())
+def test_a_daemon_killed_before_any_step_leaves_what_the_next_one_mends(
+    old: DesiredState, new: DesiredState
+) -> None:
+    for survives in range(4):
+        machine = FakeKernel(make_policy())
+        _make(machine, old)
+        machine.faults.before = _killer(survives)
+        with suppress(Killed):
             _make(machine, new)
+        machine.faults.before = lambda _operation: None
+        _make(machine, new)
         assert _make(machine, new) is False
 
 
@@ -99,7 +107,7 @@ def test_a_table_that_is_not_what_was_written_is_found() -> None:
     async def ignore(_commands: object) -> None:
         """Do as a kernel that says yes and does nothing."""
 
-    machine.run = ignore  # type: ignore[method-assign]
+    machine.run = ignore  # type: ignore[method-assign,assignment]
     with pytest.raises(VerifyFailed, match="differs from what was written"):
         _make(machine, GUARDED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -150,15 +151,11 @@ def _mutate(value: Any, path: list[int], new: Any) -> Any:
     st.lists(st.integers(0, 200), min_size=2, max_size=8),
     st.one_of(_SCALARS, st.lists(_SCALARS, max_size=3), st.just({"range": ["a", "b"]})),
 )
-def test_any_listing_is_a_table_or_not_ours(
-    state: DesiredState, path: list[int], new: Any
-) -> None:
+def test_any_listing_is_a_table_or_not_ours(state: DesiredState, path: list[int], new: Any) -> None:
     model = NftModel()
     _run(model, table_commands(Table(), _table(state)))
-    try:
-        decode_table(_mutate(model.listing(), path, new))
-    except NotOurs as difference:
-        assert str(difference)
+    with suppress(NotOurs):  # any other exception fails the test
+        assert isinstance(decode_table(_mutate(model.listing(), path, new)), Table)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +237,14 @@ def test_the_model_itself_refuses(commands: list[Json]) -> None:
         ("add", "secmark", {"name": "unlabeled_t", "context": "x"}),
         ("add", "chain", {"name": "out_flow"}),
         ("add", "rule", {"chain": "input", "expr": [{"jump": {"target": "output"}}]}),
-        ("add", "element", {"name": "out_guard4", "elem": [
-            [{"concat": ["10.0.0.5", 6, 80]}, "appfwd_nobody_packet_t"]]}),
+        (
+            "add",
+            "element",
+            {
+                "name": "out_guard4",
+                "elem": [[{"concat": ["10.0.0.5", 6, 80]}, "appfwd_nobody_packet_t"]],
+            },
+        ),
     ],
 )
 def test_the_model_refuses_what_is_in_use_or_there_already(

@@ -69,9 +69,7 @@ def label(compiled: Compiled, ends: Ends, believed: Direction, permission: str) 
 
 def may(compiled: Compiled, domain: str, ends: Ends, believed: Direction) -> frozenset[str]:
     """Return what of send and recv passes for ``domain``."""
-    return frozenset(
-        p for p in BOTH if compiled.may(domain, p, label(compiled, ends, believed, p))
-    )
+    return frozenset(p for p in BOTH if compiled.may(domain, p, label(compiled, ends, believed, p)))
 
 
 @given(states(), policies(), EITHER, st.data())
@@ -105,9 +103,7 @@ def test_no_belief_of_conntrack_opens_a_guarded_peer(
     ends = data.draw(flows(state, guarded=OUT))
     compiled = Compiled(state, policy)
     for domain in DOMAINS:
-        server = reference.guarded(state, ends.ours) and reference.granted(
-            state, domain, ends.ours
-        )
+        server = reference.guarded(state, ends.ours) and reference.granted(state, domain, ends.ours)
         if not reference.granted(state, domain, ends.theirs) and not server:
             assert not may(compiled, domain, ends, believed)
 
@@ -151,11 +147,7 @@ def _refused_by_other_end(state: DesiredState, ends: Ends, truth: Direction, dom
     else:
         other = ends.ours
         asked = other.protocol in WITH_PORTS and other.port not in RANGE
-    return (
-        asked
-        and reference.guarded(state, other)
-        and not reference.granted(state, domain, other)
-    )
+    return asked and reference.guarded(state, other) and not reference.granted(state, domain, other)
 
 
 def _passed_by_other_end(state: DesiredState, ends: Ends, truth: Direction, domain: str) -> bool:
@@ -198,7 +190,9 @@ PEER = 0x0A00_0005
 
 def test_the_guard_of_a_udp_peer_holds_when_it_speaks_first() -> None:
     """The entry was lost, the server's next datagram makes a new one that looks inbound."""
-    compiled = Compiled(state_of("10.0.0.5:53/udp", grants=(("a_t", "10.0.0.5:53/udp"),)), make_policy())
+    compiled = Compiled(
+        state_of("10.0.0.5:53/udp", grants=(("a_t", "10.0.0.5:53/udp"),)), make_policy()
+    )
     for believed in Direction:
         ends = _udp(PEER, 53, 45678)
         assert may(compiled, "a_t", ends, believed) == BOTH

@@ -140,7 +140,7 @@ def test_packets_without_an_entry_are_labelled_by_their_header(
     firewall: Firewall, guest: Guest, udp_server: ProbeServer
 ) -> None:
     guest.run("nft 'table ip raw { chain o { type filter hook output priority raw; notrack; }; "
-              "chain p { type filter hook prerouting priority raw; notrack; } }'", check=True)
+              "chain p { type filter hook prerouting priority raw; notrack; }; }'", check=True)
     try:
         firewall.guard(f"{HOST}:{PORT}")
         firewall.grant("mozilla_t", f"{HOST}:{PORT}")
@@ -161,7 +161,7 @@ def test_destination_nat_leads_around_no_guard(
 ) -> None:
     server = guest.probe.serve((HOST, PORT), kind=kind, netns="peer")
     guest.run("nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
-              f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {HOST}:{PORT}; }} }}'; "
+              f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {HOST}:{PORT}; }}; }}' && "
               "ip route replace 192.0.2.1 dev to-peer", check=True)
     try:
         assert guest.probe.reach("irc_t", ("192.0.2.1", 80), kind=kind) == "ok"
@@ -180,7 +180,7 @@ def test_destination_nat_leads_around_no_guard(
 def test_a_redirected_inbound_port_escapes_neither_guard(firewall: Firewall, guest: Guest) -> None:
     server = guest.probe.serve((OURS, 8080), domain="squid_t")
     guest.run("nft 'table ip innat { chain p { type nat hook prerouting priority dstnat; "
-              "tcp dport 80 redirect to :8080; } }'", check=True)
+              "tcp dport 80 redirect to :8080; }; }'", check=True)
     try:
         assert guest.probe.reach("", (OURS, 80), netns="peer") == "ok"
         for port in ("80", "8080"):

@@ -52,8 +52,14 @@ def adopt_commands() -> list[Json]:
 
 def is_orphan(listing: Sequence[Json]) -> bool:
     """Tell whether a listing's table has no owner: the process that made it has ended."""
-    flags = next((entry["table"].get("flags", ()) for entry in listing if "table" in entry), None)
-    return flags is not None and "owner" not in flags
+    tables = [entry["table"] for entry in listing if "table" in entry]
+    return any("owner" not in _flags(table) for table in tables)
+
+
+def _flags(value: Json) -> list[str]:
+    """Return an object's flags, which a listing gives as a string where there is one alone."""
+    flags = value.get("flags", [])
+    return [flags] if isinstance(flags, str) else sorted(flags)
 
 
 def list_command() -> Json:
@@ -211,7 +217,7 @@ class _Decoder:
         return Table(self._contexts, self._maps, chains)
 
     def _on_table(self, value: Json) -> None:
-        if sorted(value.get("flags", ())) not in (_FLAGS, ["persist"]):
+        if _flags(value) not in (_FLAGS, ["persist"]):
             raise NotOurs("flags")
 
     def _on_secmark(self, value: Json) -> None:
@@ -234,7 +240,7 @@ class _Decoder:
     def _on_map(self, value: Json) -> None:
         name = _map_name(value["name"])
         types = [_KEY_TYPES[name.family], "inet_proto", "inet_service"]
-        if (value["type"], value["map"], value["flags"]) != (types, "secmark", ["interval"]):
+        if (value["type"], value["map"], _flags(value)) != (types, "secmark", ["interval"]):
             raise NotOurs("map")
         rows = value.get("elem", ())
         self._maps[name] = {_decode_key(name.family, key): label for key, label in rows}

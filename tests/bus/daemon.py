@@ -1,4 +1,6 @@
-"""The real daemon over stand-ins for the kernel: ``python -m tests.bus.daemon LIBRARY FOLDER FAULTS``.
+"""The real daemon over stand-ins for the kernel.
+
+``python -m tests.bus.daemon LIBRARY FOLDER FAULTS`` runs it.
 
 Commands come as JSON lines on standard input, answers go to standard output; see
 :class:`tests.bus.running.Daemon` for what they mean.
@@ -113,6 +115,7 @@ class Control:
 
 def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
+    from appfwd import reconciler  # noqa: PLC0415
     from tests.bus import fakes  # noqa: PLC0415
 
     faults = fakes.Faults()
@@ -123,7 +126,7 @@ def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
     fakes.CountingStore.faults = faults
     serve = appfwd.daemon.serve
 
-    class Reconciler(appfwd.daemon.Reconciler):
+    class Reconciler(reconciler.Reconciler):
         """The real one, known to the control."""
 
         def __init__(self, *args: Any) -> None:

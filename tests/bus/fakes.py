@@ -81,30 +81,35 @@ class FakeNft:
             self._one(verb, kind, value)
 
     def _one(self, verb: str, kind: str, value: dict[str, Any]) -> None:
-        match verb, kind:
-            case "add", "table":
-                self.table = value
-            case "delete", "table":
-                self.table = None
-                for kept in (self.objects, self.elements, self.rules):
-                    kept.clear()
-            case "add", "element":
-                for key, label in value["elem"]:
-                    self.elements[value["name"]][json.dumps(key)] = label
-            case "delete", "element":
-                for key, _ in value["elem"]:
-                    del self.elements[value["name"]][json.dumps(key)]
-            case "add", "rule":
-                self.rules[value["chain"]].append(value)
-            case "flush", "chain":
-                self.rules[value["name"]] = []
-            case "add", _:
+        if kind == "table":
+            self._clear(value if verb == "add" else None)
+        elif kind == "element":
+            self._element(verb, value)
+        elif kind == "rule":
+            self.rules[value["chain"]].append(value)
+        elif verb == "delete":
+            del self.objects[kind, value["name"]]
+        elif kind == "chain":
+            self.rules[value["name"]] = []
+            if verb == "add":
                 self.objects[kind, value["name"]] = value
-                (self.rules if kind == "chain" else self.elements)[value["name"]] = (
-                    [] if kind == "chain" else {}  # type: ignore[assignment]
-                )
-            case _:
-                del self.objects[kind, value["name"]]
+        else:
+            self.objects[kind, value["name"]] = value
+            self.elements[value["name"]] = {}
+
+    def _clear(self, table: Json | None) -> None:
+        self.table = table
+        if table is None:
+            for kept in (self.objects, self.elements, self.rules):
+                kept.clear()
+
+    def _element(self, verb: str, value: dict[str, Any]) -> None:
+        elements = self.elements[value["name"]]
+        for key, label in value["elem"]:
+            if verb == "add":
+                elements[json.dumps(key)] = label
+            else:
+                del elements[json.dumps(key)]
 
     async def list_table(self) -> Sequence[Json]:
         await self._faults.at("list")
@@ -114,7 +119,8 @@ class FakeNft:
         for (kind, name), value in self.objects.items():
             elements = [[json.loads(k), v] for k, v in self.elements.get(name, {}).items()]
             rows.append({kind: {**value, "elem": elements} if kind == "map" else value})
-        return rows + [{"rule": rule} for rules in self.rules.values() for rule in rules]
+        chains = [name for kind, name in self.objects if kind == "chain"]
+        return rows + [{"rule": rule} for name in chains for rule in self.rules[name]]
 
 
 class FakePolicy:

@@ -11,8 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
+from typing import Any, Self
 
 from appfwd.bus.members import BUS_NAME, INTERFACE, PATH
 from tests.bus.wire import Message, MessageFlag, MessageType, Unmarshaller, Variant
@@ -27,11 +26,11 @@ DRIVER = {
 }
 
 
-class Closed(Exception):  # noqa: N818 - what happened
+class Closed(Exception):
     """The bus closed the connection."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """An error reply: its D-Bus name and its text."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -89,7 +88,7 @@ class Peer:
         self._socket.sendall(b"BEGIN\r\n")
         self.name: str = self.ask(Message(**DRIVER, member="Hello"))[0]
 
-    def __enter__(self) -> Peer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,6 +159,11 @@ class Peer:
     def kept(self) -> list[Any]:
         """Return what arrived and was not taken, but for what the bus itself tells."""
         return [m for m in self._kept if m.sender != "org.freedesktop.DBus"]
+
+    def forget(self) -> None:
+        """Drop all that the daemon has sent so far."""
+        self.alive()
+        self._kept.clear()
 
     def signals(self, *members: str) -> list[Any]:
         """Take the kept signals of these names."""

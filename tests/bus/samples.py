@@ -6,7 +6,7 @@ import pwd
 import re
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from appfwd.bus.members import INTERFACE
 from tests.bus.peer import Peer, to_daemon
@@ -49,10 +49,10 @@ def uid_for(action: str) -> int:
     return pwd.getpwnam(name).pw_uid
 
 
-def introspect(peer: Peer) -> ElementTree.Element:
+def introspect(peer: Peer) -> ET.Element:
     """Return the interface of the manager as the bus has it."""
     call = to_daemon(interface="org.freedesktop.DBus.Introspectable", member="Introspect")
     (xml,) = peer.ask(call)
-    found = ElementTree.fromstring(xml).find(f"interface[@name='{INTERFACE}']")  # noqa: S314
+    found = ET.fromstring(xml).find(f"interface[@name='{INTERFACE}']")  # noqa: S314
     assert found is not None
     return found

@@ -29,7 +29,7 @@ def _refused(peer: Peer, method: Method, flags: MessageFlag = MessageFlag.NONE) 
 @BY_NAME
 def test_a_user_without_a_rule_is_refused_each_method_and_nothing_changes(
     daemon: Daemon, nobody: Peer, method: Method
-):
+) -> None:
     prepare(daemon, method.name)
     with daemon.unchanged():
         refusal = _refused(nobody, method)
@@ -38,7 +38,7 @@ def test_a_user_without_a_rule_is_refused_each_method_and_nothing_changes(
 
 
 @BY_NAME
-def test_a_rule_for_one_action_lets_its_user_do_that(daemon: Daemon, method: Method):
+def test_a_rule_for_one_action_lets_its_user_do_that(daemon: Daemon, method: Method) -> None:
     prepare(daemon, method.name)
     before = daemon.state()
     with daemon.peer(uid_for(method.action)) as peer:
@@ -47,7 +47,7 @@ def test_a_rule_for_one_action_lets_its_user_do_that(daemon: Daemon, method: Met
 
 
 @pytest.mark.parametrize("account", sorted(ALLOWED))
-def test_a_rule_for_one_action_lets_its_user_do_nothing_else(daemon: Daemon, account: str):
+def test_a_rule_for_one_action_lets_its_user_do_nothing_else(daemon: Daemon, account: str) -> None:
     prepare(daemon)
     others = [method for method in METHODS if method.action != ALLOWED[account]]
     with daemon.unchanged(), daemon.peer(pwd.getpwnam(account).pw_uid) as peer:
@@ -55,7 +55,7 @@ def test_a_rule_for_one_action_lets_its_user_do_nothing_else(daemon: Daemon, acc
 
 
 @BY_NAME
-def test_root_may_do_everything(daemon: Daemon, root: Peer, method: Method):
+def test_root_may_do_everything(daemon: Daemon, root: Peer, method: Method) -> None:
     prepare(daemon, method.name)
     before = daemon.state()
     root.call(method.name, *CALLS[method.name])
@@ -65,7 +65,7 @@ def test_root_may_do_everything(daemon: Daemon, root: Peer, method: Method):
 @pytest.mark.parametrize("read", READS, ids=lambda read: read[-1])
 def test_reading_a_property_takes_the_action_status(
     daemon: Daemon, nobody: Peer, read: tuple[str, ...]
-):
+) -> None:
     with pytest.raises(Refused) as caught:
         nobody.ask(property_call(*read))
     assert caught.value.name == NotAuthorized.dbus_name()
@@ -74,12 +74,12 @@ def test_reading_a_property_takes_the_action_status(
         assert peer.ask(property_call(*read))
 
 
-def test_a_refusal_says_what_to_do_when_a_password_would_help(nobody: Peer):
-    with pytest.raises(Refused, match="nobody could be asked. Run it as root"):
+def test_a_refusal_says_what_to_do_when_a_password_would_help(nobody: Peer) -> None:
+    with pytest.raises(Refused, match=r"nobody could be asked\. Run it as root"):
         nobody.call("Down", {}, flags=MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
 
 
-def test_the_wish_for_a_password_prompt_does_not_authorise(daemon: Daemon, nobody: Peer):
+def test_the_wish_for_a_password_prompt_does_not_authorise(daemon: Daemon, nobody: Peer) -> None:
     prepare(daemon)
     with daemon.unchanged():
         for method in METHODS:
@@ -87,7 +87,7 @@ def test_the_wish_for_a_password_prompt_does_not_authorise(daemon: Daemon, nobod
             assert refusal.name == NotAuthorized.dbus_name()
 
 
-def test_a_call_that_wants_no_reply_needs_authorisation_too(daemon: Daemon, nobody: Peer):
+def test_a_call_that_wants_no_reply_needs_authorisation_too(daemon: Daemon, nobody: Peer) -> None:
     prepare(daemon)
     with daemon.unchanged():
         for method in METHODS:
@@ -99,14 +99,14 @@ def test_a_call_that_wants_no_reply_needs_authorisation_too(daemon: Daemon, nobo
             nobody.call("Down", {})
 
 
-def test_authorisation_comes_before_arguments_are_looked_at(daemon: Daemon, nobody: Peer):
+def test_authorisation_comes_before_arguments_are_looked_at(daemon: Daemon, nobody: Peer) -> None:
     with daemon.unchanged(), pytest.raises(Refused) as caught:
         nobody.call("Grant", "no such domain", "no destination", {"no": "option"})
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
 @pytest.mark.parametrize("uid", [0, 65534])
-def test_without_polkit_nobody_is_authorised(daemon: Daemon, uid: int):
+def test_without_polkit_nobody_is_authorised(daemon: Daemon, uid: int) -> None:
     prepare(daemon)
     with daemon.world.without_polkit(), daemon.unchanged(), daemon.peer(uid) as peer:
         for method in METHODS:
@@ -115,13 +115,13 @@ def test_without_polkit_nobody_is_authorised(daemon: Daemon, uid: int):
             peer.get("Version")
 
 
-def test_when_polkit_is_back_so_is_authorisation(daemon: Daemon, root: Peer):
+def test_when_polkit_is_back_so_is_authorisation(daemon: Daemon, root: Peer) -> None:
     with daemon.world.without_polkit():
         pass
     root.alive()
 
 
-def test_nobody_but_root_may_own_the_bus_name(daemon: Daemon, nobody: Peer):
+def test_nobody_but_root_may_own_the_bus_name(daemon: Daemon, nobody: Peer) -> None:
     with pytest.raises(Refused, match="AccessDenied"):
         nobody.own("org.appfwd1.Other")
     with pytest.raises(Refused, match="AccessDenied"):

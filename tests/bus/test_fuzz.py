@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import string
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,13 +46,15 @@ def _mutated(data: bytes, dice: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_calls_of_nobody_with_bytes_turned_around_change_nothing(daemon: Daemon):
-    dice = random.Random(SEED)
+def test_calls_of_nobody_with_bytes_turned_around_change_nothing(daemon: Daemon) -> None:
+    dice = random.Random(SEED)  # noqa: S311 - repeatable on purpose
     peer = daemon.peer(NOBODY)
     for number in range(MUTATIONS):
         method = METHODS[number % len(METHODS)]
         try:
-            peer.send_raw(_mutated(peer.marshal(manager_call(method.name, *CALLS[method.name])), dice))
+            peer.send_raw(
+                _mutated(peer.marshal(manager_call(method.name, *CALLS[method.name])), dice)
+            )
         except Closed:
             peer.close()
             peer = daemon.peer(NOBODY)
@@ -69,7 +71,7 @@ class Nonsense:
     """Makes well-formed values of random types."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)
+        self.dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
 
     def text(self) -> str:
         return "".join(self.dice.choices(_LETTERS, k=self.dice.randrange(30)))
@@ -91,29 +93,28 @@ class Nonsense:
         dice = self.dice
         if kind in "nqiuxty":
             return dice.randrange(100)
-        match kind[0]:
-            case "b":
-                return dice.random() < 0.5
-            case "d":
-                return dice.choice([0.0, -1.5, float("inf"), float("nan")])
-            case "s":
-                return self.text()
-            case "o":
-                return dice.choice(["/", "/org/appfwd1", "/a/b"])
-            case "g":
-                return dice.choice(["", "s", "a{sv}"])
-            case "v":
-                inner = self.kind(depth + 1)
-                return Variant(inner, self.value(inner, depth + 1))
-            case "(":
-                return [self.value(part, depth) for part in _parts(kind[1:-1])]
+        simple: dict[str, Callable[[], Any]] = {
+            "b": lambda: dice.random() < 0.5,
+            "d": lambda: dice.choice([0.0, -1.5, float("inf"), float("nan")]),
+            "s": self.text,
+            "o": lambda: dice.choice(["/", "/org/appfwd1", "/a/b"]),
+            "g": lambda: dice.choice(["", "s", "a{sv}"]),
+            "ay": lambda: dice.randbytes(dice.randrange(9)),
+        }
+        if kind in simple:
+            return simple[kind]()
+        return self._container(kind, depth)
+
+    def _container(self, kind: str, depth: int) -> Any:
+        some = range(self.dice.randrange(3))
+        if kind == "v":
+            inner = self.kind(depth + 1)
+            return Variant(inner, self.value(inner, depth + 1))
+        if kind[0] == "(":
+            return [self.value(part, depth) for part in _parts(kind[1:-1])]
         if kind[1] == "{":
-            key, held = kind[2], kind[3:-1]
-            some = range(dice.randrange(3))
-            return {self.value(key): self.value(held, depth) for _ in some}
-        if kind == "ay":
-            return dice.randbytes(dice.randrange(9))
-        return [self.value(kind[1:], depth) for _ in range(dice.randrange(3))]
+            return {self.value(kind[2]): self.value(kind[3:-1], depth) for _ in some}
+        return [self.value(kind[1:], depth) for _ in some]
 
 
 def _parts(kinds: str) -> Iterator[str]:
@@ -143,7 +144,7 @@ def _random_call(made: Nonsense) -> Any:
     return to_daemon(member=member, signature="".join(kinds), body=body, **fields)
 
 
-def test_well_formed_nonsense_of_root_is_refused_by_name(root: Peer):
+def test_well_formed_nonsense_of_root_is_refused_by_name(root: Peer) -> None:
     made = Nonsense(SEED)
     for _ in range(NONSENSE):
         call = _random_call(made)
@@ -185,7 +186,7 @@ ODD: dict[str, tuple[int, int, list[Any]]] = {
 @pytest.mark.parametrize(("kind", "flags", "extra"), ODD.values(), ids=ODD)
 def test_odd_headers_end_at_the_bus_or_in_a_refusal(
     nobody: Peer, kind: int, flags: int, extra: list[Any]
-):
+) -> None:
     nobody.send_raw(_message(99, kind, flags, extra))
     if kind == MessageType.METHOD_CALL.value:
         try:
@@ -196,7 +197,7 @@ def test_odd_headers_end_at_the_bus_or_in_a_refusal(
         assert not any(word in reply.body[0] for word in RAW)
 
 
-def test_a_message_that_never_ends_holds_up_nobody(daemon: Daemon, root: Peer):
+def test_a_message_that_never_ends_holds_up_nobody(daemon: Daemon, root: Peer) -> None:
     with daemon.peer(NOBODY) as stuck:
         stuck.send_raw(struct.pack("<4BIII", ord("l"), 1, 0, 1, 1 << 20, 9, 64))
         root.alive()

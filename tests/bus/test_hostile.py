@@ -77,7 +77,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_text_of_no_grammar_is_refused_in_every_place(root: Peer, text: str):
+def test_a_text_of_no_grammar_is_refused_in_every_place(root: Peer, text: str) -> None:
     calls = [
         manager_call("Grant", text, PLACE, {}),
         manager_call("Grant", "mozilla_t", text, {}),
@@ -94,7 +94,7 @@ def test_a_text_of_no_grammar_is_refused_in_every_place(root: Peer, text: str):
     assert {_refusal(root, call).name for call in calls} <= OURS
 
 
-def test_a_filter_that_fits_nothing_lists_nothing(root: Peer):
+def test_a_filter_that_fits_nothing_lists_nothing(root: Peer) -> None:
     for key in ("kind", "domain", "direction"):
         for text in filter(None, TEXTS.values()):
             assert root.call("List", {key: text}) == []
@@ -118,7 +118,9 @@ OPTIONS = {
 
 @pytest.mark.parametrize("given", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("member", ["Guard", "Unguard"])
-def test_options_are_a_closed_list_of_fixed_types(root: Peer, member: str, given: dict[str, Any]):
+def test_options_are_a_closed_list_of_fixed_types(
+    root: Peer, member: str, given: dict[str, Any]
+) -> None:
     message = to_daemon(member=member, signature="sa{sv}", body=[PLACE, given])
     assert _refusal(root, message).name == "org.appfwd1.Error.InvalidOption"
 
@@ -139,7 +141,7 @@ PAGES = {
 @pytest.mark.parametrize("member", ["List", "GetRules"])
 def test_pages_are_counted_in_whole_numbers_from_0_and_1(
     root: Peer, member: str, given: dict[str, Any]
-):
+) -> None:
     message = to_daemon(member=member, signature="a{sv}", body=[given])
     assert _refusal(root, message).name == "org.appfwd1.Error.InvalidOption"
 
@@ -164,14 +166,14 @@ SIGNATURES: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=[s[:12] or "none" for s in SIGNATURES])
-def test_another_signature_is_refused(root: Peer, signature: str):
+def test_another_signature_is_refused(root: Peer, signature: str) -> None:
     message = to_daemon(member="Grant", signature=signature, body=SIGNATURES[signature])
     refusal = _refusal(root, message)
     assert refusal.name == DBUS + "InvalidArgs"
     assert "'ssa{sv}'" in refusal.text
 
 
-def test_properties_cannot_be_set_by_anybody(root: Peer, nobody: Peer):
+def test_properties_cannot_be_set_by_anybody(root: Peer, nobody: Peer) -> None:
     for peer in (root, nobody):
         for name in ("Active", "Bridge", "Version", "NoSuch"):
             call = to_daemon(
@@ -215,17 +217,19 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("fields", "error"), UNKNOWN.values(), ids=UNKNOWN)
-def test_what_is_unknown_is_named_so(root: Peer, fields: dict[str, Any], error: str):
+def test_what_is_unknown_is_named_so(root: Peer, fields: dict[str, Any], error: str) -> None:
     assert _refusal(root, to_daemon(**fields)).name == DBUS + error
 
 
 @pytest.mark.parametrize("interface", [None, "org.freedesktop.DBus.ObjectManager", "org.appfwd1"])
-def test_the_bus_lets_no_call_of_other_interfaces_reach_us(root: Peer, interface: str | None):
+def test_the_bus_lets_no_call_of_other_interfaces_reach_us(
+    root: Peer, interface: str | None
+) -> None:
     message = to_daemon(interface=interface, member="Down", signature="a{sv}", body=[{}])
     assert _refusal(root, message).name == DBUS + "AccessDenied"
 
 
-def test_a_caller_that_leaves_with_calls_under_way_harms_nobody(daemon: Daemon, root: Peer):
+def test_a_caller_that_leaves_with_calls_under_way_harms_nobody(daemon: Daemon, root: Peer) -> None:
     for kind in ("List", "GetRules"):
         with daemon.peer() as leaving:
             for _ in range(100):
@@ -233,7 +237,7 @@ def test_a_caller_that_leaves_with_calls_under_way_harms_nobody(daemon: Daemon, 
     root.alive()
 
 
-def test_a_thousand_calls_at_once_are_all_answered(daemon: Daemon):
+def test_a_thousand_calls_at_once_are_all_answered(daemon: Daemon) -> None:
     peers = [daemon.peer() for _ in range(10)]
     calls = [(peer, peer.send(manager_call("List", {}))) for peer in peers for _ in range(100)]
     answers = [bare(body_of(peer.reply_to(serial))[0]) for peer, serial in calls]
@@ -242,7 +246,7 @@ def test_a_thousand_calls_at_once_are_all_answered(daemon: Daemon):
     assert all(len(answer) == 2 for answer in answers)
 
 
-def test_five_hundred_unauthorised_calls_at_once_are_all_refused(daemon: Daemon):
+def test_five_hundred_unauthorised_calls_at_once_are_all_refused(daemon: Daemon) -> None:
     peers = [daemon.peer(65534) for _ in range(5)]
     calls = [(peer, peer.send(manager_call("Down", {}))) for peer in peers for _ in range(100)]
     for peer, serial in calls:
@@ -252,7 +256,7 @@ def test_five_hundred_unauthorised_calls_at_once_are_all_refused(daemon: Daemon)
         peer.close()
 
 
-def test_a_call_that_wants_no_reply_gets_none(root: Peer):
+def test_a_call_that_wants_no_reply_gets_none(root: Peer) -> None:
     calls = [manager_call("List", {}), manager_call("Format"), manager_call("Grant", "", "", {})]
     for call in calls:
         call.flags = MessageFlag.NO_REPLY_EXPECTED
@@ -269,13 +273,13 @@ STRAY = {
 
 
 @pytest.mark.parametrize("message", STRAY.values(), ids=STRAY)
-def test_messages_that_are_no_calls_are_passed_over(nobody: Peer, message: Any):
+def test_messages_that_are_no_calls_are_passed_over(nobody: Peer, message: Any) -> None:
     message.destination = "org.appfwd1"
     nobody.send(message)
     nobody.ask(to_daemon(interface="org.freedesktop.DBus.Peer", member="Ping"))
 
 
-def test_a_caller_of_the_other_byte_order_is_understood(root: Peer):
+def test_a_caller_of_the_other_byte_order_is_understood(root: Peer) -> None:
     root.send_raw(_big_endian_guard(PLACE, serial=4321))
     assert bare(body_of(root.reply_to(4321)))[0].isdigit()
 
@@ -302,7 +306,7 @@ def _big_endian_guard(place: str, serial: int) -> bytes:
     return padded(head + fields, 8) + body
 
 
-def test_deeper_nesting_than_the_bus_takes_ends_the_callers_connection_only(root: Peer):
+def test_deeper_nesting_than_the_bus_takes_ends_the_callers_connection_only(root: Peer) -> None:
     call = to_daemon(member="List", signature="a{sv}", body=[{"kind": _nested(DEEPEST + 1)}])
     with pytest.raises(Closed):
         root.ask(call)

@@ -26,7 +26,9 @@ def own(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_ends_well_and_comes_back_with_all(own: Daemon, number: signal.Signals):
+def test_told_to_stop_it_ends_well_and_comes_back_with_all(
+    own: Daemon, number: signal.Signals
+) -> None:
     prepare(own)
     before = own.state()
     assert own.stop(number) == 0
@@ -34,7 +36,7 @@ def test_told_to_stop_it_ends_well_and_comes_back_with_all(own: Daemon, number: 
     assert own.state() == before
 
 
-def test_killed_between_two_requests_it_comes_back_with_all_that_was_answered(own: Daemon):
+def test_killed_between_two_requests_it_comes_back_with_all_that_was_answered(own: Daemon) -> None:
     with own.peer() as root:
         ids = [root.call("Guard", f"10.0.0.{number}", {}) for number in range(3)]
         own.stop(signal.SIGKILL)
@@ -43,7 +45,7 @@ def test_killed_between_two_requests_it_comes_back_with_all_that_was_answered(ow
     assert [row["id"] for row in rows] == ids
 
 
-def test_callers_learn_that_the_daemon_died_under_their_call(own: Daemon):
+def test_callers_learn_that_the_daemon_died_under_their_call(own: Daemon) -> None:
     with own.peer() as root:
         own.tell("hold", at="list")
         serial = root.send(manager_call("Guard", PLACE, {}))
@@ -53,7 +55,9 @@ def test_callers_learn_that_the_daemon_died_under_their_call(own: Daemon):
     assert reply.error_name == "org.freedesktop.DBus.Error.NoReply"
 
 
-def test_when_the_bus_dies_the_daemon_ends_with_an_error_so_that_systemd_restarts_it(own: Daemon):
+def test_when_the_bus_dies_the_daemon_ends_with_an_error_so_that_systemd_restarts_it(
+    own: Daemon,
+) -> None:
     own.world.stop()
     assert own.wait() == AppfwdError.exit_status
     log = own.log.read_text()
@@ -61,7 +65,7 @@ def test_when_the_bus_dies_the_daemon_ends_with_an_error_so_that_systemd_restart
     assert "Traceback" not in log
 
 
-def test_a_second_daemon_says_that_the_name_is_taken(own: Daemon):
+def test_a_second_daemon_says_that_the_name_is_taken(own: Daemon) -> None:
     second = own.another()
     assert second.returncode == Unavailable.exit_status
     assert "The bus name org.appfwd1 is taken" in second.stderr
@@ -69,7 +73,7 @@ def test_a_second_daemon_says_that_the_name_is_taken(own: Daemon):
         root.alive()
 
 
-def test_without_a_bus_the_daemon_says_so(own: Daemon):
+def test_without_a_bus_the_daemon_says_so(own: Daemon) -> None:
     own.stop()
     own.world.stop()
     second = own.another()
@@ -77,13 +81,13 @@ def test_without_a_bus_the_daemon_says_so(own: Daemon):
     assert "The system bus cannot be reached" in second.stderr
 
 
-def test_a_user_cannot_take_the_name_while_the_daemon_is_away(own: Daemon):
+def test_a_user_cannot_take_the_name_while_the_daemon_is_away(own: Daemon) -> None:
     own.stop()
     with own.peer(65534) as nobody, pytest.raises(Refused, match="AccessDenied"):
         nobody.own("org.appfwd1")
 
 
-def test_a_state_that_cannot_be_restored_is_told_as_the_problem_and_served(own: Daemon):
+def test_a_state_that_cannot_be_restored_is_told_as_the_problem_and_served(own: Daemon) -> None:
     prepare(own)
     own.stop()
     own.start(("list", "TableFailed"))
@@ -94,7 +98,7 @@ def test_a_state_that_cannot_be_restored_is_told_as_the_problem_and_served(own: 
         assert root.get("Problem") == ""
 
 
-def test_a_client_that_hears_signals_hears_them_of_a_restarted_daemon(own: Daemon):
+def test_a_client_that_hears_signals_hears_them_of_a_restarted_daemon(own: Daemon) -> None:
     with own.peer() as watcher:
         watcher.watch("type='signal',sender='org.appfwd1'")
         own.stop()

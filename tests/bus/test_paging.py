@@ -19,7 +19,7 @@ def _hosts(count: int) -> list[str]:
     return [f"10.{number >> 8}.{number & 255}.1:443" for number in range(count)]
 
 
-def test_list_comes_in_pages_without_gap_or_repetition(daemon: Daemon, root: Peer):
+def test_list_comes_in_pages_without_gap_or_repetition(daemon: Daemon, root: Peer) -> None:
     daemon.tell("fill", guards=[], grants=[("squid_t", place) for place in _hosts(GRANTS)])
     first = root.call("List", {})
     second = root.call("List", {"offset": PAGE_AT_MOST})
@@ -32,7 +32,7 @@ def test_list_comes_in_pages_without_gap_or_repetition(daemon: Daemon, root: Pee
     assert root.call("List", {"offset": GRANTS - 1}) == rows[-1:]
 
 
-def test_get_rules_comes_in_pages_and_tells_the_total(daemon: Daemon, root: Peer):
+def test_get_rules_comes_in_pages_and_tells_the_total(daemon: Daemon, root: Peer) -> None:
     daemon.tell("fill", guards=_hosts(GUARDS), grants=[])
     first = root.call("GetRules", {})
     total = first["total"]
@@ -66,7 +66,7 @@ FILTERS = {
 @pytest.mark.parametrize(("chosen", "expected"), FILTERS.values(), ids=FILTERS)
 def test_filters_choose_rows_that_fit_all_of_them(
     root: Peer, chosen: dict[str, Any], expected: set[str]
-):
+) -> None:
     inbound = {"direction": "in"}
     ids = {
         root.call("Grant", "mozilla_t", "10.0.0.1:80", {}): "mozilla out",
@@ -78,7 +78,9 @@ def test_filters_choose_rows_that_fit_all_of_them(
     assert len(root.call("List", {**chosen, "limit": 1})) == min(1, len(expected))
 
 
-def test_a_grant_whose_domain_left_the_policy_is_listed_as_dormant(daemon: Daemon, root: Peer):
+def test_a_grant_whose_domain_left_the_policy_is_listed_as_dormant(
+    daemon: Daemon, root: Peer
+) -> None:
     root.call("Grant", "squid_t", "10.0.0.1:80", {})
     root.call("Grant", "mozilla_t", "10.0.0.1:80", {})
     daemon.tell("domains", names=["mozilla_t"])
@@ -88,7 +90,7 @@ def test_a_grant_whose_domain_left_the_policy_is_listed_as_dormant(daemon: Daemo
     assert len(root.call("List", {})) == 1
 
 
-def test_rows_name_who_made_them(daemon: Daemon, root: Peer):
+def test_rows_name_who_made_them(daemon: Daemon, root: Peer) -> None:
     with daemon.peer(1) as peer:  # the account daemon may grant
         peer.call("Grant", "squid_t", "10.0.0.1:80", {})
     (row,) = root.call("List", {})

@@ -21,9 +21,12 @@ from tests.bus.samples import CALLS, prepare
 from tests.bus.wire import Message, MessageFlag
 from tests.bus.world import POLKIT
 
-YES, NO, ASK = (True, False, {}), (False, False, {}), (False, True, {})
+Answer = tuple[bool, bool, dict[str, str]]
+YES: Answer = (True, False, {})
+NO: Answer = (False, False, {})
+ASK: Answer = (False, True, {})
 INTERACTIVE = MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION
-LIST = ("List", {})
+LIST: tuple[Any, ...] = ("List", {})
 
 
 class StandIn:
@@ -37,7 +40,7 @@ class StandIn:
         """Return the next question."""
         return self._peer.next_call("CheckAuthorization")
 
-    def answer(self, question: Any, answer: tuple[bool, bool, dict[str, str]]) -> None:
+    def answer(self, question: Any, answer: Answer) -> None:
         """Answer it."""
         self.reply(Message.new_method_return(question, "(bba{ss})", [list(answer)]))
 
@@ -58,7 +61,7 @@ def polkit(daemon: Daemon) -> Iterator[StandIn]:
         yield StandIn(peer)
 
 
-def _answered(peer: Peer, polkit: StandIn, *answers: tuple[bool, bool, dict[str, str]]) -> Any:
+def _answered(peer: Peer, polkit: StandIn, *answers: Answer) -> Any:
     serial = peer.send(manager_call(*LIST, flags=INTERACTIVE))
     for answer in answers:
         polkit.answer(polkit.question(), answer)
@@ -68,7 +71,7 @@ def _answered(peer: Peer, polkit: StandIn, *answers: tuple[bool, bool, dict[str,
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_polkits_no_to_root_is_obeyed(
     daemon: Daemon, root: Peer, polkit: StandIn, method: Method
-):
+) -> None:
     with daemon.unchanged():
         serial = root.send(manager_call(method.name, *CALLS[method.name]))
         question = polkit.question()
@@ -79,7 +82,7 @@ def test_polkits_no_to_root_is_obeyed(
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-def test_polkits_no_to_roots_reading_of_a_property_is_obeyed(root: Peer, polkit: StandIn):
+def test_polkits_no_to_roots_reading_of_a_property_is_obeyed(root: Peer, polkit: StandIn) -> None:
     serial = root.send(property_call("GetAll", "org.appfwd1.Manager"))
     polkit.answer(polkit.question(), NO)
     with pytest.raises(Refused, match=PROPERTY_ACTION):
@@ -88,7 +91,7 @@ def test_polkits_no_to_roots_reading_of_a_property_is_obeyed(root: Peer, polkit:
 
 def test_the_question_is_about_the_callers_bus_name_and_asks_nobody(
     nobody: Peer, polkit: StandIn
-):
+) -> None:
     nobody.send(manager_call(*LIST))
     subject, action, details, flags, cancellation = polkit.question().body
     assert subject[0] == "system-bus-name"
@@ -98,7 +101,7 @@ def test_the_question_is_about_the_callers_bus_name_and_asks_nobody(
 
 def test_a_person_is_asked_only_where_polkit_says_that_it_takes_one(
     nobody: Peer, polkit: StandIn
-):
+) -> None:
     serial = nobody.send(manager_call(*LIST, flags=INTERACTIVE))
     first = polkit.question()
     assert first.body[3] == 0
@@ -109,7 +112,9 @@ def test_a_person_is_asked_only_where_polkit_says_that_it_takes_one(
     assert len(body_of(nobody.reply_to(serial))[0]) == 2
 
 
-def test_a_person_is_not_asked_where_the_caller_did_not_wish_it(nobody: Peer, polkit: StandIn):
+def test_a_person_is_not_asked_where_the_caller_did_not_wish_it(
+    nobody: Peer, polkit: StandIn
+) -> None:
     serial = nobody.send(manager_call(*LIST))
     polkit.answer(polkit.question(), ASK)
     with pytest.raises(Refused, match="wants an administrator's password"):
@@ -117,13 +122,13 @@ def test_a_person_is_not_asked_where_the_caller_did_not_wish_it(nobody: Peer, po
 
 
 @pytest.mark.parametrize("last", [NO, ASK], ids=["no", "dismissed"])
-def test_a_persons_no_is_a_no(nobody: Peer, polkit: StandIn, last: tuple[bool, bool, Any]):
+def test_a_persons_no_is_a_no(nobody: Peer, polkit: StandIn, last: Answer) -> None:
     with pytest.raises(Refused) as caught:
         _answered(nobody, polkit, ASK, last)
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-def test_an_error_of_polkits_authorises_nobody(root: Peer, polkit: StandIn):
+def test_an_error_of_polkits_authorises_nobody(root: Peer, polkit: StandIn) -> None:
     serial = root.send(manager_call(*LIST))
     error = Message.new_error(polkit.question(), "org.freedesktop.PolicyKit1.Error.Failed", "no")
     polkit.reply(error)
@@ -137,7 +142,7 @@ def test_an_error_of_polkits_authorises_nobody(root: Peer, polkit: StandIn):
 )
 def test_an_answer_that_is_no_answer_authorises_nobody(
     root: Peer, polkit: StandIn, signature: str, body: list[Any]
-):
+) -> None:
     serial = root.send(manager_call(*LIST))
     polkit.reply(Message.new_method_return(polkit.question(), signature, body))
     with pytest.raises(Refused) as caught:
@@ -147,7 +152,7 @@ def test_an_answer_that_is_no_answer_authorises_nobody(
 
 def test_polkit_dying_under_a_question_authorises_nobody(
     daemon: Daemon, root: Peer, polkit: StandIn
-):
+) -> None:
     with daemon.unchanged():
         serial = root.send(manager_call("Down", {}))
         polkit.question()
@@ -159,27 +164,29 @@ def test_polkit_dying_under_a_question_authorises_nobody(
 
 def test_an_answer_that_nobody_asked_for_is_not_taken(
     daemon: Daemon, nobody: Peer, polkit: StandIn
-):
+) -> None:
     with daemon.unchanged(), daemon.peer(NOBODY) as accomplice:
         serial = nobody.send(manager_call("Down", {}))
         question = polkit.question()
         forged = Message.new_method_return(question, "(bba{ss})", [list(YES)])
         accomplice.send(forged)
-        accomplice.ask(Message(destination=daemon_name(accomplice), path="/", member="Ping",
-                               interface="org.freedesktop.DBus.Peer"))
+        accomplice.ask(
+            Message(
+                destination="org.appfwd1",
+                path="/",
+                member="Ping",
+                interface="org.freedesktop.DBus.Peer",
+            )
+        )
         polkit.answer(question, NO)
         with pytest.raises(Refused) as caught:
             body_of(nobody.reply_to(serial))
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-def daemon_name(_peer: Peer) -> str:
-    return "org.appfwd1"
-
-
 def test_unanswered_passwords_of_one_user_hold_up_nobody_else(
     root: Peer, nobody: Peer, polkit: StandIn
-):
+) -> None:
     for _ in range(8):
         nobody.send(manager_call(*LIST, flags=INTERACTIVE))
         polkit.answer(polkit.question(), ASK)
@@ -192,7 +199,7 @@ def test_unanswered_passwords_of_one_user_hold_up_nobody_else(
 
 def test_more_calls_than_the_bus_lets_us_ask_about_at_once_are_all_answered(
     daemon: Daemon, polkit: StandIn
-):
+) -> None:
     peers = [daemon.peer() for _ in range(3)]
     calls = [(peer, peer.send(manager_call(*LIST))) for peer in peers for _ in range(100)]
     for _ in calls:
@@ -204,7 +211,7 @@ def test_more_calls_than_the_bus_lets_us_ask_about_at_once_are_all_answered(
 
 def test_one_client_may_have_so_many_calls_under_way_and_no_more(
     root: Peer, nobody: Peer, polkit: StandIn
-):
+) -> None:
     for _ in range(1024):
         nobody.send(manager_call(*LIST, flags=MessageFlag.NO_REPLY_EXPECTED))
     question = polkit.question()

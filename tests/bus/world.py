@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.bus.peer import Peer
 
@@ -27,8 +27,15 @@ _HEADER = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 """
 #: What of the distribution's bus configuration concerns its place on the machine.
 _PLACE = (
-    "listen", "user", "fork", "pidfile", "syslog", "servicehelper",
-    "standard_system_servicedirs", "include", "includedir",
+    "listen",
+    "user",
+    "fork",
+    "pidfile",
+    "syslog",
+    "servicehelper",
+    "standard_system_servicedirs",
+    "include",
+    "includedir",
 )
 _MOUNTS = """
 set -e
@@ -133,22 +140,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _bus_configuration(folder: Path) -> Path:
     """Write the distribution's system bus configuration with our place, our file and polkit's."""
-    tree = ElementTree.parse(_SYSTEM_CONF)  # noqa: S314 - the distribution's own file
+    tree = ET.parse(_SYSTEM_CONF)  # noqa: S314 - the distribution's own file
     top = tree.getroot()
     for child in [part for part in top if part.tag in _PLACE]:
         top.remove(child)
-    ElementTree.SubElement(top, "listen").text = f"unix:path={folder}/bus"
+    ET.SubElement(top, "listen").text = f"unix:path={folder}/bus"
     for path in (_POLKIT_CONF, ROOT / "dbus/org.appfwd1.conf"):
-        ElementTree.SubElement(top, "include").text = str(path)
+        ET.SubElement(top, "include").text = str(path)
     path = folder / "system.conf"
-    path.write_text(_HEADER + ElementTree.tostring(top, "unicode"))
+    path.write_text(_HEADER + ET.tostring(top, "unicode"))
     return path
 
 
 @contextmanager
 def world() -> Iterator[World]:
     """Have a bus with polkit; its folder is open to every user, as a system bus's is."""
-    folder = Path(tempfile.mkdtemp(prefix="appfwd-bus-"))
+    folder = Path(tempfile.mkdtemp(prefix="appfwd-bus-", dir="/dev/shm"))
     folder.chmod(0o755)
     made = World(folder)
     try:

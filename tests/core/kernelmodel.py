@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from appfwd.core.compiler import Machine
 from appfwd.core.module import BRIDGE_ATTRIBUTE, loaded_module, module_text
-from appfwd.core.nft import NotOurs, decode_table
+from appfwd.core.nft import NotOurs, decode_table, is_orphan
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
@@ -51,7 +51,9 @@ class KernelModel:
                 table = decode_table(listing)
             except NotOurs:
                 table = None
-        return Snapshot(loaded_module(self.policy(), CONTEXTS), table, bool(listing))
+        return Snapshot(
+            loaded_module(self.policy(), CONTEXTS), table, bool(listing), is_orphan(listing)
+        )
 
     def apply(self, step: Step) -> None:
         """Do one step; the models refuse what the kernel would."""

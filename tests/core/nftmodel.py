@@ -1,7 +1,8 @@
 """A small model of the kernel's nf_tables for one table: strict where the kernel is, or stricter.
 
 A command that names something missing is refused, so is one that adds what is there, deletes what
-is in use, or adds an element that overlaps another. A transaction with a refusal changes nothing.
+is in use, or adds an element that overlaps another. A transaction with a refusal changes nothing,
+and each one says first what it does with the table: adopt, make or delete it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ class NftModel:
         """
         before = copy.deepcopy(self.__dict__)
         try:
-            adopted = bool(commands) and "table" in commands[0].get("add", {})
-            _need(adopted, "the table is not adopted first")
+            _need(bool(commands) and "table" in next(iter(commands[0].values())), "not adopted")
             for command in commands:
                 ((verb, what),) = command.items()
                 ((kind, value),) = what.items()
@@ -54,6 +54,10 @@ class NftModel:
         except Refused:
             self.__dict__.update(before)
             raise
+
+    def orphan(self) -> None:
+        """End the process that owns the table."""
+        self.flags = [flag for flag in self.flags if flag != "owner"]
 
     def listing(self) -> list[Json]:
         """Return what listing the table answers, in the form of libnftables."""
@@ -77,9 +81,8 @@ class NftModel:
         return [*rows, *self.foreign]
 
     def _add_table(self, value: Json) -> None:
-        if self.exists and self.flags != value["flags"]:
-            msg = "the flags of a table stay"
-            raise Refused(msg)
+        kept = "persist" in self.flags and "persist" in value["flags"]
+        _need(not self.exists or kept, "the flags of a table stay")
         self.exists, self.flags = True, value["flags"]
 
     def _delete_table(self, value: Json) -> None:

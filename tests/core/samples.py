@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -50,21 +51,32 @@ def _ports() -> st.SearchStrategy[tuple[int, int]]:
     )
 
 
+# Made once: hypothesis takes longer to look at a new strategy than to draw from an old one.
+_PEERS = {family: st.one_of(st.none(), *[_range_near(family)] * 3) for family in Family}
+_FAMILIES, _DIRECTIONS = st.sampled_from(Family), st.sampled_from(Direction)
+_PROTOCOL = st.sampled_from((None, None, *_PROTOCOLS))
+_PORTS_OR_NONE = st.one_of(st.none(), _ports(), _ports())
+
+
 @st.composite
-def destinations(draw: st.DrawFn, direction: Direction | None = None) -> Destination:
-    """Draw a destination of a small world, such as the grammar can say."""
-    where = direction or draw(st.sampled_from(Direction))
-    family = draw(st.sampled_from(Family))
-    peer = draw(st.one_of(st.none(), _range_near(family), _range_near(family)))
-    protocol = draw(st.one_of(st.none(), st.sampled_from(_PROTOCOLS)))
+def _draw_destination(draw: st.DrawFn, direction: Direction | None) -> Destination:
+    where = direction or draw(_DIRECTIONS)
+    family = draw(_FAMILIES)
+    peer, protocol, ports = draw(_PEERS[family]), draw(_PROTOCOL), draw(_PORTS_OR_NONE)
     if peer is not None and protocol == (ICMPV6 if family is Family.IPV4 else ICMP):
         protocol = ICMP if family is Family.IPV4 else ICMPV6
-    ports = draw(st.one_of(st.none(), _ports(), _ports()))
     if protocol not in (None, *WITH_PORTS):
         ports = None
     return Destination(where, peer, Service(protocol, ports))
 
 
+@cache
+def destinations(direction: Direction | None = None) -> st.SearchStrategy[Destination]:
+    """Return destinations of a small world, such as the grammar can say."""
+    return _draw_destination(direction)
+
+
+@cache
 def states(*, bridge: Bridge | None = None) -> st.SearchStrategy[DesiredState]:
     """Return desired states with up to four guards and five grants."""
     guards = st.frozensets(destinations().map(Guard), max_size=4)

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from appfwd.core.nft import (
     Json,
     NotOurs,
+    adopt_commands,
     counters,
     decode_table,
     delete_commands,
+    is_orphan,
     list_command,
     table_commands,
 )
@@ -77,12 +79,33 @@ def test_a_table_that_is_not_ours_is_made_anew_in_one_transaction(
 
 
 @given(states())
-def test_the_whole_table_can_be_taken_away_whether_or_not_it_is_there(state: DesiredState) -> None:
+def test_the_whole_table_can_be_taken_away(state: DesiredState) -> None:
     model = NftModel()
-    _run(model, delete_commands())
-    _run(model, table_commands(Table(), _table(state)))
+    _run(model, [*adopt_commands(), *table_commands(Table(), _table(state))])
     _run(model, delete_commands())
     assert model == NftModel()
+
+
+def test_an_orphan_is_ours_by_content_and_adopted() -> None:
+    """The process that made the table has ended: the kernel takes the owner's flag away."""
+    model = NftModel()
+    _run(model, table_commands(Table(), _table(state_of("10.0.0.5"))))
+    assert not is_orphan(model.listing())
+    model.orphan()
+    assert is_orphan(model.listing())
+    assert _has(model, _table(state_of("10.0.0.5")))
+    _run(model, adopt_commands())
+    assert not is_orphan(model.listing())
+    assert not is_orphan([])
+
+
+@pytest.mark.parametrize("flags", [[], ["dormant"], ["owner"], ["dormant", "owner", "persist"]])
+def test_a_table_with_other_flags_is_not_ours_and_made_anew(flags: list[str]) -> None:
+    model, table = NftModel(exists=True, flags=flags), _table(state_of("10.0.0.5"))
+    with pytest.raises(NotOurs):
+        decode_table(model.listing())
+    _run(model, table_commands(None, table))
+    assert _has(model, table)
 
 
 def test_one_grant_touches_one_element_and_no_rule() -> None:

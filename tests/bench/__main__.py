@@ -1,0 +1,113 @@
+"""What a change costs from call to reply, beside the same done by hand as the recipe has it.
+
+Both sides are commands run in the same guest in the same run, one after the other, alternating, so
+that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapshot
+from tests.guest.lab.guest import Guest
+from tests.guest.lab.store import base_snapshot, restore
+
+FAST_ROUNDS, LOAD_ROUNDS = 10, 3
+PROXY = "10.9.0.5"
+RECIPE = """(type {name}_client_packet_t)
+(roletype object_r {name}_client_packet_t)
+(typeattributeset client_packet_type ({name}_client_packet_t))
+(typeattributeset packet_type ({name}_client_packet_t))
+(typeattributeset cil_gen_require mozilla_t)
+(allow mozilla_t {name}_client_packet_t (packet (send recv)))
+"""
+
+Seconds = dict[str, list[float]]
+
+
+def main() -> int:
+    """Measure, print a table, and write build/bench.json."""
+    with restore(installed_snapshot(base_snapshot())) as guest:
+        seconds = measure(Firewall(guest))
+    report(seconds)
+    target = ROOT / "build" / "bench.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(figures(seconds), indent=2) + "\n")
+    print(f"\nwritten: {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}")
+    return 0
+
+
+def measure(firewall: Firewall) -> Seconds:
+    """Return the seconds of every kind of act."""
+    seconds: Seconds = {}
+    for number in range(FAST_ROUNDS):
+        place = f"{PROXY}:{4000 + number}"
+        _timed(seconds, "floor", lambda: _call(firewall, "List", "a{sv}", "0"))
+        _timed(seconds, "guard", lambda: _call(firewall, "Guard", "sa{sv}", place, "0"))
+        arguments = ("ssa{sv}", "mozilla_t", place, "0")
+        _timed(seconds, "grant", lambda: _call(firewall, "Grant", *arguments))
+        _timed(seconds, "revoke", lambda: _call(firewall, "Revoke", *arguments))
+    firewall.clear()
+    for number in range(LOAD_ROUNDS):
+        place = f"{PROXY}:{5000 + number}"
+        firewall.guard(place)
+        firewall.grant("mozilla_t", place)
+        newcomer = ("ssa{sv}", WARM[1 + number], place, "0")
+        _timed(seconds, "grant+load", lambda: _call(firewall, "Grant", *newcomer))
+        _timed(seconds, "recipe", lambda: _recipe(firewall.guest, number))
+    return seconds
+
+
+def _timed(seconds: Seconds, kind: str, act: Callable[[], float]) -> None:
+    seconds.setdefault(kind, []).append(act())
+
+
+def _call(firewall: Firewall, method: str, signature: str, *arguments: str) -> float:
+    return firewall.call(method, signature, *arguments).seconds
+
+
+def _recipe(guest: Guest, number: int) -> float:
+    """Do by hand what one grant does: a module, semodule, an iptables rule."""
+    name = f"bench{number}"
+    guest.write(f"/root/{name}.cil", RECIPE.format(name=name))
+    rule = (
+        f"iptables -t mangle -A OUTPUT -p tcp --dport 3128 -d {PROXY} -j SECMARK "
+        f"--selctx system_u:object_r:{name}_client_packet_t:s0"
+    )
+    command = f"semodule -i /root/{name}.cil && {rule}"
+    return guest.run(command, timeout=SECONDS, check=True).seconds
+
+
+def figures(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return milliseconds, median and worst, by kind."""
+    return {
+        kind: {"p50_ms": 1e3 * statistics.median(times), "max_ms": 1e3 * max(times)}
+        for kind, times in seconds.items()
+    }
+
+
+def report(seconds: Mapping[str, list[float]]) -> None:
+    """Print the table and the ratios."""
+    values = figures(seconds)
+    titles = {
+        "floor": "a busctl call that changes nothing",
+        "guard": "guard, no policy load",
+        "grant": "grant, no policy load",
+        "revoke": "revoke, no policy load",
+        "grant+load": "grant, with a policy load",
+        "recipe": "the recipe: semodule and iptables",
+    }
+    print(f"{'from call to reply, in the guest':40} {'median ms':>10} {'worst ms':>10} {'rounds':>7}")
+    for kind, title in titles.items():
+        row = values[kind]
+        count = len(seconds[kind])
+        print(f"{title:40} {row['p50_ms']:10.0f} {row['max_ms']:10.0f} {count:7}")
+    recipe = values["recipe"]["p50_ms"]
+    for kind in ("guard", "grant", "revoke", "grant+load"):
+        print(f"the recipe takes {recipe / values[kind]['p50_ms']:.1f} times as long as {kind}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,7 +38,9 @@ async def serve(state: Path) -> None:
 
     """
     selinux = SelinuxFs()
-    policy = PolicyQuery(selinux.contexts().unlabeled, BRIDGE_ATTRIBUTE)
+    policy = PolicyQuery(
+        selinux.contexts().unlabeled, BRIDGE_ATTRIBUTE, cache=state / "policy-answer.json"
+    )
     modules = Semodule(state / "policy")
     kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
     reconciler = Reconciler(kernel, SqliteStore(state / "state.db"))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from appfwd.errors import AppfwdError, Busy
+from appfwd.errors import AppfwdError, Busy, Unavailable
 from appfwd.kernel import Kernel
 from appfwd.model.state import Change, DesiredState
 from appfwd.ports import Store, Stored
@@ -82,12 +82,18 @@ class Reconciler:
         return await done
 
     async def run(self) -> None:
-        """Serve the queue until cancelled."""
-        while True:
-            batch = [await self._queue.get()]
+        """Serve the queue until cancelled; callers that wait then are told so."""
+        batch: list[_Waiting] = []
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._serve(batch)
+        finally:
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._serve(batch)
+            _fail(batch, Unavailable("The daemon is stopping; the change was not made."))
 
     async def _serve(self, batch: Sequence[_Waiting]) -> None:
         batch = [entry for entry in batch if not entry.done.done()]
@@ -122,7 +128,7 @@ class Reconciler:
         await self._make_or_roll_back(state, old.state)
         try:
             self._stored = await self._store.save(state, self._now(), owners)
-        except AppfwdError:
+        except BaseException:
             await self._roll_back(old.state)
             raise
         self.problem = None

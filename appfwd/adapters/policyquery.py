@@ -7,11 +7,13 @@ program that prints JSON and ends: ``python3 -m appfwd.adapters.policyquery UNLA
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from appfwd.errors import PolicyUnsupported, SelinuxDisabled
@@ -20,16 +22,26 @@ from appfwd.model.policy import LoadedPolicy, Rights
 
 log = logging.getLogger(__name__)
 
+#: Of the answer's form; an answer of another version is not taken.
+VERSION = "1"
+
 _POLICY = "/sys/fs/selinux/policy"
 _DOMAIN = "domain"
 _PERMISSIONS = ("send", "recv")
 
 
 class PolicyQuery:
-    """Reads the loaded policy through the program below."""
+    """Reads the loaded policy through the program below.
 
-    def __init__(self, unlabeled: str, bridge: str, policy: str = _POLICY) -> None:
+    ``cache`` is a file that keeps the last answer with the digest of the policy that it is of, so
+    that a start with the same policy, every boot mostly, asks nothing.
+    """
+
+    def __init__(
+        self, unlabeled: str, bridge: str, policy: str = _POLICY, cache: Path | None = None
+    ) -> None:
         self._arguments = (unlabeled, bridge, policy)
+        self._cache = cache
 
     async def read(self) -> LoadedPolicy:
         """Return what the loaded policy says.
@@ -39,6 +51,45 @@ class PolicyQuery:
             PolicyUnsupported: it cannot be read.
 
         """
+        digest = await asyncio.to_thread(self._digest)
+        known = self._remembered(digest)
+        if known is not None:
+            return _decode(known)
+        answer = await self._ask()
+        self._remember(digest, answer)
+        return _decode(answer)
+
+    def _digest(self) -> str:
+        """Return what tells one loaded policy (and the state of its booleans) from another."""
+        try:
+            policy = Path(self._arguments[2]).read_bytes()
+        except OSError:
+            msg = "The kernel has no SELinux policy to read; is SELinux on?"
+            raise SelinuxDisabled(msg) from None
+        return hashlib.sha256("\0".join((*self._arguments, VERSION)).encode() + policy).hexdigest()
+
+    def _remembered(self, digest: str) -> dict[str, Any] | None:
+        if self._cache is None:
+            return None
+        try:
+            kept: dict[str, Any] = json.loads(self._cache.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        answer: dict[str, Any] | None = kept.get("answer")
+        return answer if kept.get("digest") == digest else None
+
+    def _remember(self, digest: str, answer: dict[str, Any]) -> None:
+        """Keep the answer; where that fails it is asked for again, and nothing is lost."""
+        if self._cache is None:
+            return
+        fresh = self._cache.with_suffix(".new")
+        try:
+            fresh.write_text(json.dumps({"digest": digest, "answer": answer}), "utf-8")
+            fresh.replace(self._cache)
+        except OSError as error:
+            log.warning("the policy's answer could not be kept: %s", error)
+
+    async def _ask(self) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -56,7 +107,8 @@ class PolicyQuery:
                 raise SelinuxDisabled(msg)
             msg = "The loaded policy cannot be read; is python3-setools of this system intact?"
             raise PolicyUnsupported(msg)
-        return _decode(json.loads(output))
+        answer: dict[str, Any] = json.loads(output)
+        return answer
 
 
 def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
@@ -76,7 +128,10 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
 
 def query(unlabeled: str, bridge: str, path: str) -> dict[str, Any]:
     """Return the answer as plain JSON values. ``bridge`` is the attribute of our bridge's rule."""
-    import setools  # noqa: PLC0415 - heavy, and wanted in the program only
+    # Heavy, and wanted in the program only. Half of its import is a graph library for analyses
+    # that are not made here; setools does without where there is none.
+    sys.modules["networkx"] = None  # type: ignore[assignment]
+    import setools  # noqa: PLC0415
 
     policy = setools.SELinuxPolicy(path)
     types = {str(t): t for t in policy.types()}
@@ -89,9 +144,9 @@ def query(unlabeled: str, bridge: str, path: str) -> dict[str, Any]:
     by_rules_now: dict[str, set[str]] = {p: set() for p in _PERMISSIONS}
     bridged = False
     for rule, sources, targets in _packet_rules(policy, setools, ours | {unlabeled}):
-        if str(rule.source) == bridge:
+        if str(rule.source) == bridge and unlabeled in targets:
             bridged = True
-            continue
+            targets = targets - {unlabeled}  # noqa: PLW2901
         permissions = [p for p in _PERMISSIONS if p in rule.perms]
         for target in targets:
             for permission in permissions:
@@ -116,8 +171,10 @@ def _packet_rules(
     """Yield allow rules of class packet that concern ``targets``, sources and targets expanded."""
     sources_of: dict[str, set[str]] = {}
     targets_of: dict[str, set[str]] = {}
-    rules = setools.TERuleQuery(policy, ruletype=["allow"], tclass=["packet"])
-    for rule in rules.results():
+    allow = setools.TERuletype.allow
+    for rule in policy.terules():
+        if rule.ruletype is not allow or rule.tclass != "packet":
+            continue
         target = str(rule.target)
         if target not in targets_of:
             names = set(map(str, rule.target.expand()))

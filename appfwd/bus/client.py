@@ -19,7 +19,8 @@ from appfwd.bus.members import BUS_NAME, INTERFACE, METHODS, PATH
 from appfwd.errors import AppfwdError, Busy, SelinuxDisabled, Unavailable, by_dbus_name
 
 _SIGNATURES = {method.name: method.signature for method in METHODS}
-_DBUS_ERROR = "org.freedesktop.DBus.Error."
+#: Errors of the bus itself, and of systemd where it could not start the daemon.
+_NOT_OURS = "org.freedesktop."
 _KINDS: dict[type, str] = {str: "s", int: "i", bool: "b"}
 #: A change may cost a policy load, and others may be before it (seconds).
 PATIENCE = 300.0
@@ -100,14 +101,14 @@ def _error(name: str, body: list[object]) -> AppfwdError:
         error = kind.__new__(kind)
         Exception.__init__(error, text)
         return error
-    if name.startswith(_DBUS_ERROR) and not Path("/sys/fs/selinux/enforce").exists():
+    if name.startswith(_NOT_OURS) and not Path("/sys/fs/selinux/enforce").exists():
         return SelinuxDisabled(
             "SELinux is off on this machine, so appfwd does not run: it needs a kernel with "
             "SELinux and a loaded policy ('sestatus' tells; on Debian see selinux-activate(8))."
         )
-    if name == _DBUS_ERROR + "AccessDenied":
+    if name == "org.freedesktop.DBus.Error.AccessDenied":
         return Unavailable(f"The bus refused the call: {text}")
-    if name.startswith(_DBUS_ERROR):
+    if name.startswith(_NOT_OURS):
         return Unavailable(
             f"The daemon does not answer ({text}). Start it with 'systemctl start appfwd'; "
             "'journalctl -u appfwd' tells why it stopped."

@@ -2,14 +2,14 @@
 
 A label must be in policy before the table names it, and must be out of the table before policy
 drops it. A packet type's users never change while the table names it, since its name is made of
-them. So a change is at most three steps, and after each of them nothing is allowed that neither
-the old nor the new state allows:
+them. So a change is a load of a policy with the types of both states, then the table, in one
+transaction. Types that are in use no more are dropped with the next load that happens anyway.
 
-1. load a policy with the types of both states, and the bridge if either has it;
-2. apply the table, in one transaction;
-3. load a policy without the bridge, where it closes.
-
-Types that are in use no more are dropped with the next load that happens anyway.
+The bridge is closed with the load before the table, since the table may open what only the
+closed bridge shuts; and opened with a load of its own after it, since only the new table may
+shut what the bridge opens. Where the table has no label yet the kernel checks no packet, and the
+bridge must be there before the first. After each step nothing is allowed that neither the old
+nor the new state allows.
 """
 
 from __future__ import annotations
@@ -72,21 +72,25 @@ def plan(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> tuple[Step, .
     """
     if not wanted.active:
         return _removal(snapshot)
-    steps: list[Step] = []
     loaded, goal = snapshot.module, wanted.module
-    # A table that cannot be read may name any of the types.
-    named = snapshot.table.packet_types(unlabeled) if snapshot.table else frozenset(loaded.types)
-    if not loaded.covers(goal) or (goal.bridge and not loaded.bridge):
-        types = {**_kept(loaded, named), **wanted.spare.types, **goal.types}
-        loaded = Module(types, loaded.bridge or goal.bridge)
-        steps.append(LoadModule(loaded))
+    # A table that is not as we make it may name any type.
+    any_type = frozenset(loaded.types)
+    named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
+    labelling = snapshot.table is None or bool(snapshot.table.contexts)
+    bridge = loaded.bridge and wanted.bridge is not Bridge.CLOSED
+    if goal.bridge and not labelling:
+        bridge = True
+    first = Module({**_kept(loaded, named), **wanted.spare.types, **goal.types}, bridge)
+    steps: list[Step] = []
+    if not loaded.covers(goal) or bridge is not loaded.bridge:
+        steps.append(LoadModule(first))
     commands = table_commands(snapshot.table, wanted.table)
     if not commands and snapshot.orphan:
         commands = adopt_commands()
     if commands:
         steps.append(ApplyTable(tuple(commands), wanted.table))
-    if loaded.bridge and wanted.bridge is Bridge.CLOSED:
-        steps.append(LoadModule(Module(loaded.types, bridge=False)))
+    if goal.bridge and not bridge:
+        steps.append(LoadModule(Module(first.types, bridge=True)))
     return tuple(steps)
 
 

@@ -35,7 +35,9 @@ def main() -> int:
     target = ROOT / "build" / "bench.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(figures(seconds), indent=2) + "\n")
-    print(f"\nwritten: {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}")
+    print(
+        f"\nwritten: {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}"
+    )
     return 0
 
 
@@ -99,7 +101,9 @@ def report(seconds: Mapping[str, list[float]]) -> None:
         "grant+load": "grant, with a policy load",
         "recipe": "the recipe: semodule and iptables",
     }
-    print(f"{'from call to reply, in the guest':40} {'median ms':>10} {'worst ms':>10} {'rounds':>7}")
+    print(
+        f"{'from call to reply, in the guest':40} {'median ms':>10} {'worst ms':>10} {'rounds':>7}"
+    )
     for kind, title in titles.items():
         row = values[kind]
         count = len(seconds[kind])

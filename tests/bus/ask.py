@@ -22,5 +22,6 @@ async def _ask() -> list[list[str]]:
     return raised
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run once."""
     print(json.dumps(asyncio.run(_ask())))

@@ -22,6 +22,15 @@ from tests.bus.world import ROOT, World
 LIBRARIES = [NEXT, *([FAST] if importlib.util.find_spec("dbus_fast") else [])]
 #: What never stands in the daemon's log, nor in a reply.
 RAW = ("Traceback", 'File "', "unforeseen", "never retrieved", "unexpected error")
+_PROGRAM = """
+import importlib, os, sys
+from tests.bus.daemon import use
+use(sys.argv.pop(1))
+program, uid = importlib.import_module(sys.argv.pop(1)), int(sys.argv.pop(1))
+if uid:
+    os.setgroups([]), os.setgid(uid), os.setuid(uid)
+sys.exit(program.main())
+"""
 
 
 class Daemon:
@@ -156,13 +165,12 @@ class Daemon:
         """Return a new connection to the bus."""
         return self.world.peer(uid)
 
-    def program(self, module: str, *arguments: str) -> list[str]:
-        """Return the command that runs one of our programs with this daemon's library."""
-        code = (
-            "import sys, runpy; from tests.bus.daemon import use; "
-            "use(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
-        )
-        return [sys.executable, "-c", code, self.library, module, *arguments]
+    def program(self, module: str, *arguments: str, uid: int = 0) -> list[str]:
+        """Return the command that runs a module's ``main`` with this daemon's library.
+
+        Another user takes over when all is imported, since this folder need not be open to them.
+        """
+        return [sys.executable, "-c", _PROGRAM, self.library, module, str(uid), *arguments]
 
     def run(self, command: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
         """Run a program beside this daemon's bus."""

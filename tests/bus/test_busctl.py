@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from appfwd import __version__
 from appfwd.bus.members import BUS_NAME, INTERFACE, METHODS, PATH, PROPERTIES, SIGNALS
 from tests.bus.running import Daemon
+from tests.bus.world import ROOT
 
 WHERE = (BUS_NAME, PATH, INTERFACE)
 PROXY = "10.0.0.5:3128"
@@ -64,8 +66,8 @@ def _members(daemon: Daemon) -> list[list[Any]]:
 
 
 def test_the_readmes_example_grants(daemon: Daemon) -> None:
-    command = f"busctl call {' '.join(WHERE)} Grant ssa{{sv}} mozilla_t {PROXY} 0".split()
-    done = daemon.run(command)
+    (line,) = re.findall(r"^ *(busctl .*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    done = daemon.run(shlex.split(line))
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r's "[0-9]+"\n', done.stdout)
     assert _members(daemon) == [["mozilla_t", "out", PROXY, 0]]

@@ -121,7 +121,6 @@ def test_without_the_attribute_of_the_bridge_nothing_is_touched() -> None:
     assert _make(machine, closed) is True
 
 
-@pytest.mark.xfail(reason="Kernel._apply verifies the types between the steps, not the bridge")
 def test_no_label_is_made_before_the_bridge_is_seen_in_policy() -> None:
     """The first label makes the kernel check every packet of the machine."""
     machine = FakeKernel(make_policy())

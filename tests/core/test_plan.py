@@ -116,7 +116,6 @@ def _guards_change_with_the_bridge(old: DesiredState, new: DesiredState) -> bool
     return was is Bridge.OPEN and now is Bridge.CLOSED and bool(old.guards - new.guards)
 
 
-@pytest.mark.xfail(reason="plan has one order for the bridge, whatever happens to the guards")
 @pytest.mark.parametrize("opens", [True, False])
 def test_a_bridge_and_a_guard_that_change_together_open_nothing_in_between(*, opens: bool) -> None:
     """Closed on one side of the change and guarded on the other, 10.0.0.5 is open to nobody."""

@@ -90,7 +90,6 @@ def test_an_unforeseen_error_is_not_shown_and_the_writer_lives_on() -> None:
     run(story)
 
 
-@pytest.mark.xfail(reason="Reconciler._commit rolls back for AppfwdError only where saving fails")
 def test_an_unforeseen_error_of_the_store_rolls_back_too() -> None:
     async def story(world: World) -> None:
         world.fail_at("save", OSError("disk"))
@@ -101,7 +100,6 @@ def test_an_unforeseen_error_of_the_store_rolls_back_too() -> None:
     run(story)
 
 
-@pytest.mark.xfail(reason="Reconciler.run leaves its callers waiting when it is cancelled")
 def test_callers_are_told_when_the_writer_ends() -> None:
     """At shutdown; the callers get an error instead of waiting for a reply that never comes."""
     world = World()

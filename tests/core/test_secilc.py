@@ -171,7 +171,6 @@ def test_another_modules_rule_on_our_type_is_found(tmp_path: Path, culprit: str)
         verify_module(loaded_module(policy, CONTEXTS), module)
 
 
-@pytest.mark.xfail(reason="policyquery skips every rule whose source is the bridge's attribute")
 def test_a_rule_on_our_types_by_the_bridges_attribute_is_found_too(tmp_path: Path) -> None:
     """The bridge is its attribute on unlabelled packets, not whatever has that source."""
     module = Module({ONLY_A: Rights.both(A)}, bridge=True)

@@ -42,8 +42,10 @@ def _revoke(stage: Stage) -> None:
     stage.command(f"appfwctl revoke mozilla_t {PLACE}")
     stage.probe("mozilla_t's open connection, after", socket.echo(seconds=1).outcome, "TIMEOUT")
     stage.program("mozilla_t", curl(PROXY), "curl", reaches=False)
-    stage.command("busctl call org.appfwd1 /org/appfwd1 org.appfwd1.Manager Grant 'ssa{sv}' "
-                  f"mozilla_t {PLACE} 0")
+    stage.command(
+        "busctl call org.appfwd1 /org/appfwd1 org.appfwd1.Manager Grant 'ssa{sv}' "
+        f"mozilla_t {PLACE} 0"
+    )
     stage.program("mozilla_t", curl(PROXY), "curl", reaches=True)
 
 

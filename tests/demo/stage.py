@@ -51,8 +51,9 @@ class Stage:
         mark = self.guest.mark()
         result = self.guest.run_as(domain, words, timeout=30)
         got = "hello" in result.out
-        self._outcome(f"{domain}: {what} {'reached it' if got else 'was refused'}", what,
-                      ok=got is reaches)
+        self._outcome(
+            f"{domain}: {what} {'reached it' if got else 'was refused'}", what, ok=got is reaches
+        )
         if not reaches:
             self._denial(domain, mark)
 
@@ -79,7 +80,9 @@ class Stage:
         self._outcome("the kernel recorded the denial", domain, ok=bool(denials))
 
     def _outcome(self, text: str, what: str, *, ok: bool) -> None:
-        mark = f"{_colour(GREEN)}ok{_colour(PLAIN)}" if ok else f"{_colour(RED)}NOT OK{_colour(PLAIN)}"
+        mark = (
+            f"{_colour(GREEN)}ok{_colour(PLAIN)}" if ok else f"{_colour(RED)}NOT OK{_colour(PLAIN)}"
+        )
         print(f"  [{mark}] {text}", flush=True)
         if ok:
             self.expected += 1

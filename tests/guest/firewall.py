@@ -13,6 +13,7 @@ from .lab.store import Snapshot, derive
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ["appfwd", "dbus", "systemd", "docs", "Makefile"]
 SECONDS = 120.0
+MANAGER = ["org.appfwd1", "/org/appfwd1", "org.appfwd1.Manager"]
 #: Domains whose own packet types are in the policy of the prepared guest, so that most tests
 #: cost no policy load.
 WARM = ["mozilla_t", "chromium_t", "named_t", "postgresql_t", "squid_t", "irc_t", "user_t"]
@@ -36,8 +37,8 @@ class Firewall:
 
     def call(self, method: str, signature: str, *arguments: str, check: bool = True) -> Result:
         """Call a method with busctl."""
-        words = ["busctl", f"--timeout={SECONDS:.0f}", "call", "org.appfwd1", "/org/appfwd1"]
-        words += ["org.appfwd1.Manager", method, *([signature] if signature else []), *arguments]
+        words = ["busctl", f"--timeout={SECONDS:.0f}", "call", *MANAGER, method]
+        words += [*([signature] if signature else []), *arguments]
         result = self.guest.run(words, timeout=SECONDS)
         assert not check or result.rc == 0, result
         return result
@@ -54,10 +55,13 @@ class Firewall:
     def revoke(self, domain: str, destination: str, *, inbound: bool = False) -> None:
         self.call("Revoke", "ssa{sv}", domain, destination, *_options(inbound=inbound))
 
-    def entries(self) -> set[tuple[str, str, str, str]]:
+    def entries(self) -> set[tuple[str, ...]]:
         """Return kind, domain, direction and destination of all that is listed."""
-        rows = self.json("list")
-        return {(r["kind"], r["domain"], r["direction"], r["destination"]) for r in rows}
+        words = ["busctl", "--json=short", f"--timeout={SECONDS:.0f}", "call", *MANAGER]
+        answer = self.guest.run([*words, "List", "a{sv}", "0"], timeout=SECONDS, check=True).out
+        keys = ("kind", "domain", "direction", "destination")
+        rows = json.loads(answer)["data"][0]
+        return {(*(str(row[key]["data"]) for key in keys),) for row in rows}
 
     def table(self) -> str:
         """Return our table as nft lists it, without handles and counters."""
@@ -78,8 +82,9 @@ class Firewall:
 
     def restart(self) -> None:
         """Restart the daemon; it is ready when this returns."""
-        self.guest.run("systemctl reset-failed appfwd; systemctl restart appfwd", check=True,
-                       timeout=SECONDS)
+        self.guest.run(
+            "systemctl reset-failed appfwd; systemctl restart appfwd", check=True, timeout=SECONDS
+        )
 
     def journal(self) -> str:
         """Return the end of the daemon's journal."""
@@ -126,5 +131,3 @@ def _prepare(guest: Guest) -> None:
         firewall.grant(domain, place)
     firewall.guard(places[0])
     firewall.clear()
-
-

@@ -136,8 +136,9 @@ def test_a_cut_connection_goes_on_when_it_is_granted_again(
 def test_a_new_guard_cuts_connections_that_were_open_before_it(
     firewall: Firewall, guest: Guest
 ) -> None:
-    sockets = [kept(guest, domain, kind) for domain in ("irc_t", "mozilla_t")
-               for kind in ("tcp", "udp")]
+    sockets = [
+        kept(guest, domain, kind) for domain in ("irc_t", "mozilla_t") for kind in ("tcp", "udp")
+    ]
     firewall.grant("mozilla_t", f"{HOST}:{PORT}")
     firewall.guard(f"{HOST}:{PORT}")
     assert [socket.echo(seconds=1.5).ok for socket in sockets] == [False, False, True, True]
@@ -157,16 +158,19 @@ def test_inbound_only_one_domain_may_be_reached_and_only_from_there(
     far = guest.probe.serve((elsewhere, 5432), domain="postgresql_t", kind=kind)
     try:
         assert guest.probe.reach("", (ours, 5432), kind=kind, netns="peer") == "ok"
-        assert guest.probe.reach("", (elsewhere, 5432), kind=kind, netns="peer2",
-                                 seconds=1.5) == "TIMEOUT"
+        assert (
+            guest.probe.reach("", (elsewhere, 5432), kind=kind, netns="peer2", seconds=1.5)
+            == "TIMEOUT"
+        )
     finally:
         server.close()
         far.close()
     other = guest.probe.serve((ours, 5432), domain="squid_t", kind=kind)
     beside = guest.probe.serve((ours, 5433), domain="squid_t", kind=kind)
     try:
-        assert guest.probe.reach("", (ours, 5432), kind=kind, netns="peer",
-                                 seconds=1.5) == "TIMEOUT"
+        assert (
+            guest.probe.reach("", (ours, 5432), kind=kind, netns="peer", seconds=1.5) == "TIMEOUT"
+        )
         assert guest.probe.reach("", (ours, 5433), kind=kind, netns="peer") == "ok"
     finally:
         other.close()
@@ -196,9 +200,7 @@ def test_a_closed_inbound_world_leaves_everything_outbound_alone(
         assert guest.probe.ping("irc_t", address).ok
 
 
-def test_a_closed_outbound_world_leaves_tcp_inbound_alone(
-    firewall: Firewall, guest: Guest
-) -> None:
+def test_a_closed_outbound_world_leaves_tcp_inbound_alone(firewall: Firewall, guest: Guest) -> None:
     server = guest.probe.serve(("10.9.0.1", 7777), domain="squid_t")
     firewall.guard("any")
     assert guest.probe.reach("", ("10.9.0.1", 7777), netns="peer") == "ok"

@@ -99,8 +99,9 @@ def test_of_thousands_of_refused_datagrams_none_passes(
     socket = revoked(firewall, "udp")
     before = udp_server.state().messages
     kept = None if fresh else socket
-    burst = guest.probe.burst("mozilla_t", (HOST, PORT), 3000, fresh=fresh, on=kept,
-                              server=udp_server)
+    burst = guest.probe.burst(
+        "mozilla_t", (HOST, PORT), 3000, fresh=fresh, on=kept, server=udp_server
+    )
     assert burst.passed == 0
     assert burst.arrived == before - udp_server.state().messages == 0
     socket.close()
@@ -126,8 +127,11 @@ def test_an_expired_entry_opens_nothing(
     timeouts = "net.netfilter.nf_conntrack_udp_timeout"
     guest.run(f"sysctl -q {timeouts}=1 {timeouts}_stream=1", check=True)
     socket = revoked(firewall, "udp")
-    guest.run(f"for i in $(seq 50); do conntrack -L -p udp --dport {PORT} 2>/dev/null | grep -q . "
-              "|| exit 0; sleep 0.2; done; exit 1", check=True)
+    guest.run(
+        f"for i in $(seq 50); do conntrack -L -p udp --dport {PORT} 2>/dev/null | grep -q . "
+        "|| exit 0; sleep 0.2; done; exit 1",
+        check=True,
+    )
     assert udp_server.send(b"push", socket.local).ok
     assert socket.receive(seconds=0.5).outcome == "TIMEOUT"
     assert socket.send(b"leak").outcome == "ECONNREFUSED"
@@ -139,8 +143,11 @@ def test_an_expired_entry_opens_nothing(
 def test_packets_without_an_entry_are_labelled_by_their_header(
     firewall: Firewall, guest: Guest, udp_server: ProbeServer
 ) -> None:
-    guest.run("nft 'table ip raw { chain o { type filter hook output priority raw; notrack; }; "
-              "chain p { type filter hook prerouting priority raw; notrack; }; }'", check=True)
+    guest.run(
+        "nft 'table ip raw { chain o { type filter hook output priority raw; notrack; }; "
+        "chain p { type filter hook prerouting priority raw; notrack; }; }'",
+        check=True,
+    )
     try:
         firewall.guard(f"{HOST}:{PORT}")
         firewall.grant("mozilla_t", f"{HOST}:{PORT}")
@@ -156,13 +163,14 @@ def test_packets_without_an_entry_are_labelled_by_their_header(
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_destination_nat_leads_around_no_guard(
-    firewall: Firewall, guest: Guest, kind: str
-) -> None:
+def test_destination_nat_leads_around_no_guard(firewall: Firewall, guest: Guest, kind: str) -> None:
     server = guest.probe.serve((HOST, PORT), kind=kind, netns="peer")
-    guest.run("nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
-              f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {HOST}:{PORT}; }}; }}' && "
-              "ip route replace 192.0.2.1 dev to-peer", check=True)
+    guest.run(
+        "nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
+        f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {HOST}:{PORT}; }}; }}' && "
+        "ip route replace 192.0.2.1 dev to-peer",
+        check=True,
+    )
     try:
         assert guest.probe.reach("irc_t", ("192.0.2.1", 80), kind=kind) == "ok"
         firewall.guard(f"{HOST}:{PORT}")
@@ -179,8 +187,11 @@ def test_destination_nat_leads_around_no_guard(
 
 def test_a_redirected_inbound_port_escapes_neither_guard(firewall: Firewall, guest: Guest) -> None:
     server = guest.probe.serve((OURS, 8080), domain="squid_t")
-    guest.run("nft 'table ip innat { chain p { type nat hook prerouting priority dstnat; "
-              "tcp dport 80 redirect to :8080; }; }'", check=True)
+    guest.run(
+        "nft 'table ip innat { chain p { type nat hook prerouting priority dstnat; "
+        "tcp dport 80 redirect to :8080; }; }'",
+        check=True,
+    )
     try:
         assert guest.probe.reach("", (OURS, 80), netns="peer") == "ok"
         for port in ("80", "8080"):

@@ -15,11 +15,17 @@ CULPRIT = """(typeattributeset cil_gen_require irc_t)
 """
 
 
+@pytest.fixture(scope="module")
+def guest(firewall: Firewall) -> Guest:
+    """Return the guest, in which one domain alone reaches one place."""
+    firewall.guard(PLACE)
+    firewall.grant("mozilla_t", PLACE)
+    return firewall.guest
+
+
 @pytest.fixture(autouse=True)
 def state(firewall: Firewall, guest: Guest) -> Iterator[None]:
     """Hold that whatever a test asked for was refused without a trace."""
-    firewall.guard(PLACE)
-    firewall.grant("mozilla_t", PLACE)
     before = (firewall.entries(), firewall.table())
     yield
     assert (firewall.entries(), firewall.table()) == before
@@ -79,8 +85,13 @@ def test_what_the_bus_is_asked_wrongly_is_refused(
 def test_a_user_who_may_not_is_told_so_and_may_not_even_read(
     firewall: Firewall, guest: Guest
 ) -> None:
-    for words in (["guard", "10.0.0.1"], ["revoke", "mozilla_t", PLACE], ["down", "--yes"],
-                  ["list"], ["status"]):
+    for words in (
+        ["guard", "10.0.0.1"],
+        ["revoke", "mozilla_t", PLACE],
+        ["down", "--yes"],
+        ["list"],
+        ["status"],
+    ):
         command = ["runuser", "-u", "nobody", "--", "appfwctl", *words]
         result = guest.run(command, timeout=SECONDS)
         assert result.rc == 5, result
@@ -90,9 +101,11 @@ def test_a_user_who_may_not_is_told_so_and_may_not_even_read(
 def test_a_user_whom_a_rule_allows_one_thing_may_do_that_one(
     firewall: Firewall, guest: Guest
 ) -> None:
-    guest.write("/etc/polkit-1/rules.d/10-test.rules",
-                'polkit.addRule(function(action, subject) { if (action.id == "org.appfwd1.list" '
-                '&& subject.user == "nobody") return polkit.Result.YES; });\n')
+    guest.write(
+        "/etc/polkit-1/rules.d/10-test.rules",
+        'polkit.addRule(function(action, subject) { if (action.id == "org.appfwd1.list" '
+        '&& subject.user == "nobody") return polkit.Result.YES; });\n',
+    )
     guest.run("restorecon -R /etc/polkit-1; systemctl restart polkit", check=True)
     try:
         as_nobody = ["runuser", "-u", "nobody", "--", "appfwctl"]
@@ -120,18 +133,24 @@ def test_a_policy_that_opens_our_packets_to_another_is_found_out(
 
 
 def test_a_full_disk_leaves_the_old_state_in_force(firewall: Firewall, guest: Guest) -> None:
-    guest.run("mount -t tmpfs -o size=64k,context=system_u:object_r:appfwd_var_lib_t:s0 tmpfs /mnt "
-              "&& systemctl stop appfwd && cp -a /var/lib/appfwd/state.db /mnt/ "
-              "&& mount --bind /mnt /var/lib/appfwd && systemctl start appfwd "
-              "&& dd if=/dev/zero of=/mnt/fill bs=1k count=64; true", timeout=SECONDS)
+    guest.run(
+        "mount -t tmpfs -o size=64k,context=system_u:object_r:appfwd_var_lib_t:s0 tmpfs /mnt "
+        "&& systemctl stop appfwd && cp -a /var/lib/appfwd/state.db /mnt/ "
+        "&& mount --bind /mnt /var/lib/appfwd && systemctl start appfwd "
+        "&& dd if=/dev/zero of=/mnt/fill bs=1k count=64; true",
+        timeout=SECONDS,
+    )
     try:
         result = firewall.ctl("guard", "198.51.100.2", check=False)
         assert result.rc == 12, result
         assert "Is the disk full?" in result.err
         assert guest.probe.open("irc_t", (HOST, PORT)).outcome == "ECONNREFUSED"
     finally:
-        guest.run("systemctl stop appfwd; umount /var/lib/appfwd /mnt; systemctl start appfwd",
-                  check=True, timeout=SECONDS)
+        guest.run(
+            "systemctl stop appfwd; umount /var/lib/appfwd /mnt; systemctl start appfwd",
+            check=True,
+            timeout=SECONDS,
+        )
 
 
 def test_a_failing_policy_build_leaves_the_old_state_in_force(
@@ -139,8 +158,10 @@ def test_a_failing_policy_build_leaves_the_old_state_in_force(
 ) -> None:
     guest.write("/root/broken.cil", "(allow nothing_t nothing_t (file (read)))\n")
     store = "/var/lib/selinux/default/active/modules/400/broken"
-    guest.run(f"install -d {store} && cp /root/broken.cil {store}/cil && printf cil > "
-              f"{store}/lang_ext", check=True)
+    guest.run(
+        f"install -d {store} && cp /root/broken.cil {store}/cil && printf cil > {store}/lang_ext",
+        check=True,
+    )
     try:
         firewall.call("Guard", "sa{sv}", "198.51.100.3", "0")  # costs no load
         result = firewall.ctl("grant", "named_t", PLACE, check=False)  # costs one

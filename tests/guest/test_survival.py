@@ -12,21 +12,23 @@ from .lab.store import Snapshot, restore
 HOST, PORT = "10.9.0.5", 3128
 PLACE = f"{HOST}:{PORT}"
 
-#: Runs the daemon as it is, but ends it by SIGKILL before or after its n-th act on the outside.
+#: Runs the daemon as it is, but ends it by SIGKILL before or after its n-th act on the outside,
+#: counted from the first request on.
 KILLER = """#!/usr/bin/python3
 import os, signal, sys
 from appfwd import daemon
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.semodule import Semodule
 from appfwd.adapters.store import SqliteStore
+from appfwd.reconciler import Reconciler
 
-where, acts = open('/run/killer').read().split(), 0
+where, acts, armed = os.environ['KILL_AT'].split(), 0, False
 
 def deadly(owner, name):
     act = getattr(owner, name)
     async def wrapped(*arguments):
         global acts
-        acts += 1
+        acts += armed
         if where == ['before', str(acts)]:
             os.kill(os.getpid(), signal.SIGKILL)
         result = await act(*arguments)
@@ -38,6 +40,15 @@ def deadly(owner, name):
 for owner, name in ((LibNft, 'run'), (Semodule, 'install'), (Semodule, 'remove'),
                     (SqliteStore, 'save')):
     deadly(owner, name)
+
+submit = Reconciler.submit
+
+async def arm(*arguments):
+    global armed
+    armed = True
+    return await submit(*arguments)
+
+Reconciler.submit = arm
 sys.exit(daemon.main())
 """
 
@@ -111,9 +122,12 @@ def test_what_was_flushed_while_the_daemon_was_down_is_back_at_its_start(
 
 def test_a_strangers_table_of_our_name_is_replaced(firewall: Firewall, guest: Guest) -> None:
     only_mozilla(firewall)
-    guest.run("systemctl stop appfwd && nft delete table inet appfwd && "
-              "nft 'table inet appfwd { set x { type ipv4_addr; }; chain output { accept; }; }'",
-              check=True, timeout=SECONDS)
+    guest.run(
+        "systemctl stop appfwd && nft delete table inet appfwd && "
+        "nft 'table inet appfwd { set x { type ipv4_addr; }; chain output { accept; }; }'",
+        check=True,
+        timeout=SECONDS,
+    )
     guest.run("systemctl start appfwd", check=True, timeout=SECONDS)
     holds(guest, "mozilla_t")
     assert "set x" not in firewall.table()
@@ -136,17 +150,35 @@ def test_down_takes_all_away_and_up_brings_it_back(firewall: Firewall, guest: Gu
 
 @pytest.fixture
 def killer(firewall: Firewall, guest: Guest) -> Iterator[Guest]:
-    """Yield the guest with a daemon that ends itself where /run/killer says."""
+    """Yield the guest with a daemon that ends itself once :func:`kill_at` has said where."""
     guest.write("/usr/sbin/appfwd-killer", KILLER, 0o755)
-    guest.run("chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; install -d "
-              "/run/systemd/system/appfwd.service.d", check=True)
-    guest.write("/run/systemd/system/appfwd.service.d/killer.conf",
-                "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n")
-    guest.write("/run/killer", "never 0")
-    guest.run("systemctl daemon-reload", check=True)
+    guest.run(
+        "chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; install -d "
+        "/run/systemd/system/appfwd.service.d",
+        check=True,
+    )
     yield guest
-    guest.run("rm -r /run/systemd/system/appfwd.service.d; systemctl daemon-reload", check=True)
-    firewall.restart()
+    disarm(firewall)
+
+
+DROP_IN = "/run/systemd/system/appfwd.service.d/killer.conf"
+
+
+def kill_at(guest: Guest, moment: str) -> None:
+    """Restart the daemon as one that ends itself at a moment such as `after 2`."""
+    guest.write(
+        DROP_IN,
+        "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n"
+        f'Environment="KILL_AT={moment}"\n',
+    )
+    guest.run("systemctl daemon-reload; systemctl restart appfwd", check=True, timeout=SECONDS)
+
+
+def disarm(firewall: Firewall) -> None:
+    """Restart the daemon as it is shipped."""
+    if firewall.guest.run(f"rm {DROP_IN}").rc == 0:
+        firewall.guest.run("systemctl daemon-reload", check=True)
+        firewall.restart()
 
 
 STATES = {
@@ -165,18 +197,19 @@ def test_killed_between_any_two_acts_it_ends_in_a_desired_state(
         firewall.guard(PLACE)
     if change == "revoke":
         firewall.grant("mozilla_t", PLACE)
-    killer.write("/run/killer", moment)
-    killer.run("systemctl restart appfwd", check=True, timeout=SECONDS)
+    kill_at(killer, moment)
     arguments = [PLACE, "0"] if change == "guard" else ["mozilla_t", PLACE, "0"]
     signature = "sa{sv}" if change == "guard" else "ssa{sv}"
     result = firewall.call(change.title(), signature, *arguments, check=False)
     assert result.rc != 0, "it was killed before it replied"
     # What the kernel has is the old state or the new one; nothing beyond.
-    now = tuple(d for d in ("mozilla_t", "named_t", "irc_t", "")
-                if killer.probe.reach(d, (HOST, PORT)) == "ok")
+    now = tuple(
+        d
+        for d in ("mozilla_t", "named_t", "irc_t", "")
+        if killer.probe.reach(d, (HOST, PORT)) == "ok"
+    )
     assert now in STATES[change]
-    killer.write("/run/killer", "never 0")
-    firewall.restart()
+    disarm(firewall)
     entries = firewall.entries()
     allowed = tuple(d for _, d, _, _ in entries if d)
     if ("guard", "", "out", PLACE) in entries:
@@ -195,14 +228,17 @@ def test_killed_around_a_policy_load(firewall: Firewall, killer: Guest, moment: 
     """Two domains that never stood together: their audience needs a policy load."""
     firewall.guard(PLACE)
     firewall.grant("mozilla_t", PLACE)
-    newcomer = {"before 1": "named_t", "after 1": "irc_t", "before 2": "user_t",
-                "after 2": "squid_t", "after 3": "chromium_t"}[moment]
-    killer.write("/run/killer", moment)
-    killer.run("systemctl restart appfwd", check=True, timeout=SECONDS)
+    newcomer = {
+        "before 1": "named_t",
+        "after 1": "irc_t",
+        "before 2": "user_t",
+        "after 2": "squid_t",
+        "after 3": "chromium_t",
+    }[moment]
+    kill_at(killer, moment)
     assert firewall.call("Grant", "ssa{sv}", newcomer, PLACE, "0", check=False).rc != 0
     assert killer.probe.reach("fetchmail_t", (HOST, PORT)) == "ECONNREFUSED"
-    killer.write("/run/killer", "never 0")
-    firewall.restart()
+    disarm(firewall)
     stored = moment == "after 3"
     assert (("grant", newcomer, "out", PLACE) in firewall.entries()) is stored
     assert killer.probe.reach(newcomer, (HOST, PORT)) == ("ok" if stored else "ECONNREFUSED")

@@ -7,8 +7,7 @@ that ratios hold on a noisy machine; seconds count in the guest, the start of th
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapshot
 from tests.guest.lab.guest import Guest
@@ -35,39 +34,32 @@ def main() -> int:
     target = ROOT / "build" / "bench.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(figures(seconds), indent=2) + "\n")
-    print(
-        f"\nwritten: {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}"
-    )
+    print(f"\nwritten: {target}")
     return 0
 
 
 def measure(firewall: Firewall) -> Seconds:
     """Return the seconds of every kind of act."""
     seconds: Seconds = {}
+
+    def timed(kind: str, method: str, signature: str, *arguments: str) -> None:
+        took = firewall.call(method, signature, *arguments, "0").seconds
+        seconds.setdefault(kind, []).append(took)
+
     for number in range(FAST_ROUNDS):
         place = f"{PROXY}:{4000 + number}"
-        _timed(seconds, "floor", lambda: _call(firewall, "List", "a{sv}", "0"))
-        _timed(seconds, "guard", lambda: _call(firewall, "Guard", "sa{sv}", place, "0"))
-        arguments = ("ssa{sv}", "mozilla_t", place, "0")
-        _timed(seconds, "grant", lambda: _call(firewall, "Grant", *arguments))
-        _timed(seconds, "revoke", lambda: _call(firewall, "Revoke", *arguments))
+        timed("floor", "List", "a{sv}")
+        timed("guard", "Guard", "sa{sv}", place)
+        timed("grant", "Grant", "ssa{sv}", "mozilla_t", place)
+        timed("revoke", "Revoke", "ssa{sv}", "mozilla_t", place)
     firewall.clear()
     for number in range(LOAD_ROUNDS):
         place = f"{PROXY}:{5000 + number}"
         firewall.guard(place)
         firewall.grant("mozilla_t", place)
-        newcomer = ("ssa{sv}", WARM[1 + number], place, "0")
-        _timed(seconds, "grant+load", lambda: _call(firewall, "Grant", *newcomer))
-        _timed(seconds, "recipe", lambda: _recipe(firewall.guest, number))
+        timed("grant+load", "Grant", "ssa{sv}", WARM[1 + number], place)
+        seconds.setdefault("recipe", []).append(_recipe(firewall.guest, number))
     return seconds
-
-
-def _timed(seconds: Seconds, kind: str, act: Callable[[], float]) -> None:
-    seconds.setdefault(kind, []).append(act())
-
-
-def _call(firewall: Firewall, method: str, signature: str, *arguments: str) -> float:
-    return firewall.call(method, signature, *arguments).seconds
 
 
 def _recipe(guest: Guest, number: int) -> float:

@@ -90,8 +90,10 @@ def python(host: str) -> list[str]:
     return [
         "/usr/bin/python3",
         "-c",
-        f"import socket; s = socket.create_connection(('{host}', {PORT}), 5);"
-        "s.sendall(b'hello'); print(s.recv(9).decode())",
+        (
+            f"import socket; s = socket.create_connection(('{host}', {PORT}), 5);"
+            "s.sendall(b'hello'); print(s.recv(9).decode())"
+        ),
     ]
 
 

@@ -64,8 +64,10 @@ def test_nothing_else_is_touched_by_a_guard(firewall: Firewall, guest: Guest) ->
             [
                 "/usr/bin/python3",
                 "-c",
-                f"import socket; s = socket.create_connection(('{PROXY}', {PORT}), 5);"
-                "s.sendall(b'hello'); print(s.recv(9).decode())",
+                (
+                    f"import socket; s = socket.create_connection(('{PROXY}', {PORT}), 5);"
+                    "s.sendall(b'hello'); print(s.recv(9).decode())"
+                ),
             ],
         ),
     ],

@@ -1,4 +1,4 @@
-"""Bad input, people who may not, a policy that leaks, a full disk: a named error, nothing changed."""
+"""Bad input, people who may not, a leaking policy, a full disk: an error, nothing changed."""
 
 from collections.abc import Iterator
 
@@ -82,9 +82,7 @@ def test_what_the_bus_is_asked_wrongly_is_refused(
     assert says in result.err
 
 
-def test_a_user_who_may_not_is_told_so_and_may_not_even_read(
-    firewall: Firewall, guest: Guest
-) -> None:
+def test_a_user_who_may_not_is_told_so_and_may_not_even_read(guest: Guest) -> None:
     for words in (
         ["guard", "10.0.0.1"],
         ["revoke", "mozilla_t", PLACE],
@@ -98,9 +96,7 @@ def test_a_user_who_may_not_is_told_so_and_may_not_even_read(
         assert "You are not authorised (org.appfwd1." in result.err
 
 
-def test_a_user_whom_a_rule_allows_one_thing_may_do_that_one(
-    firewall: Firewall, guest: Guest
-) -> None:
+def test_a_user_whom_a_rule_allows_one_thing_may_do_that_one(guest: Guest) -> None:
     guest.write(
         "/etc/polkit-1/rules.d/10-test.rules",
         'polkit.addRule(function(action, subject) { if (action.id == "org.appfwd1.list" '

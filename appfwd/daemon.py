@@ -21,7 +21,7 @@ from appfwd.bus.service import Service
 from appfwd.core.module import BRIDGE_ATTRIBUTE
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Adapters, Kernel
-from appfwd.manager import Manager
+from appfwd.manager import Manager, entry_row
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
 
@@ -53,6 +53,8 @@ async def serve(state: Path) -> None:
 
     def announce(old: Stored, new: Stored) -> None:
         service.announce(old, new)
+        _log_changes("added", new, old)
+        _log_changes("removed", old, new)
         notify(_status(reconciler))
 
     reconciler.on_change = announce
@@ -74,6 +76,23 @@ async def _until_stopped(service: Service, writer: asyncio.Task[None]) -> None:
     if waits[0] not in done:
         msg = "The connection to the bus was lost, or the writer ended; the kernel keeps its state."
         raise AppfwdError(msg)
+
+
+#: Of journal records that tell of a change (journalctl MESSAGE_ID=...).
+CHANGED = "9d1b2f6a6c5f4e0f8a1f7c1f0c8e4b52"
+
+
+def _log_changes(what: str, one: Stored, other: Stored) -> None:
+    """Write a structured record for each grant and guard that ``one`` has and ``other`` lacks."""
+    for member, record in one.records.items():
+        if member in other.records:
+            continue
+        row = entry_row(member, record, None)
+        fields = ("id", "kind", "domain", "destination", "direction", "uid")
+        extra = {f"APPFWD_{name.upper()}": str(row[name]) for name in fields}
+        place = f"{row['direction']} {row['destination']}"
+        text = f"{what}: {row['kind']} {record.id}: {row['domain'] or 'all'}, {place}"
+        log.info(text, extra={"MESSAGE_ID": CHANGED, "APPFWD_CHANGE": what, **extra})
 
 
 def _status(reconciler: Reconciler) -> str:

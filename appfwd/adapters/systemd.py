@@ -20,6 +20,7 @@ def start_logging(*, verbose: bool) -> None:
     handler: logging.Handler
     if journal is not None and "JOURNAL_STREAM" in os.environ:
         handler = journal.JournalHandler(SYSLOG_IDENTIFIER="appfwd")
+        handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))

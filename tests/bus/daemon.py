@@ -143,8 +143,8 @@ def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
     with patch.multiple(
         appfwd.daemon,
         SelinuxFs=lambda: policy,
-        PolicyQuery=lambda *_: policy,
-        Semodule=lambda *_: policy,
+        PolicyQuery=lambda *_, **__: policy,
+        Semodule=lambda *_, **__: policy,
         LibNft=lambda: control.nft,
         ProcHost=fakes.FakeHost,
         SqliteStore=fakes.CountingStore,

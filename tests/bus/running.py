@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import select
 import shutil
 import signal
 import socket
@@ -13,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.bus.daemon import FAST, NEXT
 from tests.bus.peer import PATIENCE, Peer, to_daemon
@@ -63,8 +67,23 @@ class Daemon:
                 env={**self._environment(), "NOTIFY_SOCKET": str(address)},
                 cwd=ROOT,
             )
-            while b"READY=1" not in manager.recv(4096):
+            while b"READY=1" not in self._heard(manager):
                 pass
+
+    def _heard(self, manager: socket.socket) -> bytes:
+        """Return what the process tells the service manager next; it must not end before."""
+        assert self._process is not None
+        ended = os.pidfd_open(self._process.pid)
+        try:
+            watched: list[Any] = [manager, ended]
+            ready, _, _ = select.select(watched, [], [], PATIENCE)
+        finally:
+            os.close(ended)
+        if manager not in ready:
+            self._process.kill()
+            self.wait()
+            pytest.fail(f"the daemon did not start:\n{self.log.read_text()[-3000:]}")
+        return manager.recv(4096)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the process by a signal; return its exit status."""

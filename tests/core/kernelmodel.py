@@ -27,6 +27,8 @@ class KernelModel:
     base: LoadedPolicy
     module: str = ""
     nft: NftModel = field(default_factory=NftModel)
+    #: libsepol drops rules that others cover, so a query sees none that the bridge covers.
+    optimizes: bool = False
 
     def loaded(self) -> Loaded:
         """Return the loaded policy."""
@@ -36,7 +38,10 @@ class KernelModel:
         """Return what a query of the loaded policy answers."""
         loaded = self.loaded()
         ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
-        return replace(self.base, packet_rights=ours, bridge=BRIDGE_ATTRIBUTE in loaded.sources)
+        bridge = BRIDGE_ATTRIBUTE in loaded.sources
+        hidden = Rights.both(self.base.domains) if bridge and self.optimizes else Rights()
+        seen = self.base.unlabeled - hidden
+        return replace(self.base, packet_rights=ours, bridge=bridge, unlabeled=seen)
 
     def machine(self) -> Machine:
         """Return what the compiler must know."""

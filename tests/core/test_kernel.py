@@ -9,14 +9,16 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from appfwd.errors import NotExclusive, PolicyUnsupported, TableFailed, VerifyFailed
 from appfwd.kernel import Kernel
-from appfwd.model.policy import Rights
+from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge, DesiredState
+from tests.core import reference
 from tests.core.fakes import FakeKernel
 from tests.core.kernelmodel import KernelModel
-from tests.core.samples import make_policy, states
+from tests.core.samples import DOMAINS, make_policy, points_of, policies, states
 from tests.core.stories import state_of
 
 GUARDED = state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"),))
@@ -58,6 +60,23 @@ def test_a_daemon_killed_before_any_step_leaves_what_the_next_one_mends(
         machine.faults.before = lambda _operation: None
         _make(machine, new)
         assert _make(machine, new) is False
+
+
+@settings(max_examples=20)
+@given(states(bridge=Bridge.OPEN), states(), policies(), st.data())
+def test_what_the_bridge_hid_counts_once_it_is_closed(
+    old: DesiredState, new: DesiredState, policy: LoadedPolicy, data: st.DataObject
+) -> None:
+    """While it is open the query may not see who else may use unlabelled packets."""
+    machine = FakeKernel(policy)
+    machine.model.optimizes = True
+    _make(machine, old)
+    _make(machine, new)
+    assert _make(machine, new) is False
+    view = machine.model.view()
+    for to in data.draw(st.lists(st.sampled_from(points_of(new)), max_size=4)):
+        for domain in DOMAINS:
+            assert view.allowed(domain, to) == reference.allowed(new, policy, domain, to)
 
 
 def test_the_same_state_again_writes_nothing() -> None:

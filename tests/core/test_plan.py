@@ -221,13 +221,18 @@ def test_a_table_whose_owner_died_is_adopted_and_not_touched_otherwise() -> None
     assert kernel == before
 
 
-def test_policy_comes_before_the_table_and_the_bridge_closes_last() -> None:
+def test_policy_comes_before_the_table_and_the_bridge_closes_before_it_and_opens_after() -> None:
     kernel = KernelModel(make_policy())
-    guarded = state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"),))
+    guarded = state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"), ("b_t", "10.0.0.6")))
     assert [type(step) for step in bring(kernel, guarded)] == [LoadModule, ApplyTable]
     closed = replace(guarded, settings=replace(guarded.settings, bridge=Bridge.CLOSED))
-    (step,) = bring(kernel, closed)
-    assert step == LoadModule(Module(kernel.snapshot().module.types))
+    load, table = bring(kernel, closed)
+    assert load == LoadModule(Module(kernel.snapshot().module.types, bridge=False))
+    assert isinstance(table, ApplyTable)
+    table, load = bring(kernel, guarded)
+    assert isinstance(table, ApplyTable)
+    assert load == LoadModule(Module(kernel.snapshot().module.types, bridge=True))
+    bring(kernel, closed)
     off = replace(closed, settings=replace(closed.settings, active=False))
     assert [type(step) for step in bring(kernel, off)] == [ApplyTable, RemoveModule]
 

@@ -31,14 +31,14 @@ A, B, AB = frozenset({"a_t"}), frozenset({"b_t"}), frozenset({"a_t", "b_t"})
 KERNEL = Rights(send=frozenset({"kernel_t"}))
 
 
-def build(folder: Path, *modules: str, compiles: bool = True) -> Path:
+def build(folder: Path, *modules: str, compiles: bool = True, options: str = "") -> Path:
     """Compile the base and ``modules`` as semodule would; return the binary policy."""
     paths = [BASE]
     for number, text in enumerate(modules):
         paths.append(folder / f"module{number}.cil")
         paths[-1].write_text(text, "ascii")
     binary, contexts = folder / "policy", folder / "file_contexts"
-    command = ["secilc", "-o", str(binary), "-f", str(contexts), *map(str, paths)]
+    command = ["secilc", *options.split(), "-o", str(binary), "-f", str(contexts), *map(str, paths)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode == 0) is compiles, run.stderr
     return binary
@@ -196,6 +196,18 @@ def test_of_unlabelled_packets_the_rules_that_hold_now_count(
     policy = query(build(tmp_path, rule))
     assert ("b_t" in policy.unlabeled.recv) is holds
     assert policy.unlabeled.send == {"kernel_t", "c_t"}
+
+
+def test_the_compiler_drops_rules_that_the_bridge_covers(tmp_path: Path) -> None:
+    """As semodule does (optimize-policy): why closing the bridge needs a second look at policy."""
+    bridged = module_text(Module({ONLY_A: Rights.both(A)}, bridge=True), CONTEXTS)
+    shut = module_text(Module({ONLY_A: Rights.both(A)}), CONTEXTS)
+    policy = query(build(tmp_path, bridged, options="-O"))
+    assert policy.bridge
+    assert policy.unlabeled == Rights()
+    assert policy.packet_rights == {ONLY_A: Rights.both(A) | KERNEL}
+    policy = query(build(tmp_path, shut, options="-O"))
+    assert policy.unlabeled == Rights(frozenset({"kernel_t", "c_t"}), frozenset({"c_t"}))
 
 
 def test_types_of_other_modules_are_not_taken_for_ours(tmp_path: Path) -> None:

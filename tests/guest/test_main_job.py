@@ -1,5 +1,7 @@
 """The recipe's scenario with real programs: only one domain reaches the proxy."""
 
+import json
+
 import pytest
 
 from .firewall import Firewall
@@ -134,3 +136,15 @@ def test_the_daemon_is_confined_and_was_refused_nothing(firewall: Firewall, gues
         "Problem": "",
         "Version": "0.1.0",
     }
+
+
+def test_every_change_is_a_structured_record_of_the_journal(
+    firewall: Firewall, guest: Guest
+) -> None:
+    firewall.grant("mozilla_t", "203.0.113.77:443")
+    query = "journalctl -u appfwd APPFWD_DESTINATION=203.0.113.77:443 -o json --no-pager"
+    (line,) = guest.run(query, check=True).out.splitlines()
+    record = json.loads(line)
+    wanted = {"KIND": "grant", "DOMAIN": "mozilla_t", "UID": "0", "CHANGE": "added"}
+    assert {key: record[f"APPFWD_{key}"] for key in wanted} == wanted
+    assert record["PRIORITY"] == "6"

@@ -10,7 +10,7 @@ from appfwd.core import explain as explaining
 from appfwd.core.module import Module, loaded_module
 from appfwd.core.nft import counters
 from appfwd.core.table import Key, Table
-from appfwd.errors import AppfwdError, InvalidArgument, shown
+from appfwd.errors import AppfwdError, InvalidArgument, InvalidOption, shown
 from appfwd.kernel import Kernel
 from appfwd.model.destination import Destination, Direction, parse_destination
 from appfwd.model.domain import known_domain, parse_domain
@@ -119,6 +119,11 @@ class Manager:
         """Return grants and guards that the filter takes, a page of them, oldest first."""
         check_options(options, _LIST)
         page = page_of(options)
+        if options.get("kind", "grant") not in ("grant", "guard"):
+            raise InvalidOption(
+                f"Option 'kind' is 'grant' or 'guard', not {shown(str(options['kind']))}."
+            )
+        direction_of(options)
         domains = (await self._kernel.policy()).domains
         rows = [
             entry_row(member, record, domains)

@@ -132,10 +132,13 @@ class Reconciler:
             await self._roll_back(old.state)
             raise
         self.problem = None
-        self.on_change(old, self._stored)
         for entry in taken:
             if not entry.done.done():
                 entry.done.set_result(self._stored)
+        try:
+            self.on_change(old, self._stored)
+        except Exception:  # the change is in force and durable, whoever could not be told
+            log.exception("a change could not be announced")
 
     async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> None:
         try:

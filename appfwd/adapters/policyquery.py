@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import json
 import logging
 import sys
@@ -128,11 +129,7 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
 
 def query(unlabeled: str, bridge: str, path: str) -> dict[str, Any]:
     """Return the answer as plain JSON values. ``bridge`` is the attribute of our bridge's rule."""
-    # Heavy, and wanted in the program only. Half of its import is a graph library for analyses
-    # that are not made here; setools does without where there is none.
-    sys.modules["networkx"] = None  # type: ignore[assignment]
-    import setools  # noqa: PLC0415
-
+    setools = _setools()
     policy = setools.SELinuxPolicy(path)
     types = {str(t): t for t in policy.types()}
     attributes = {str(a): a for a in policy.typeattributes()}
@@ -163,6 +160,21 @@ def query(unlabeled: str, bridge: str, path: str) -> dict[str, Any]:
         "unlabeled": {p: sorted(who) for p, who in by_rules_now.items()},
         "bridge": bridged,
     }
+
+
+def _setools() -> Any:
+    """Import setools, which is heavy and wanted in the program only.
+
+    Half of its import is a graph library for analyses that are not made here. Since 4.5 it does
+    without where there is none; before, it is imported after all.
+    """
+    sys.modules["networkx"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("setools")
+    except ImportError:
+        for name in [m for m in sys.modules if m == "networkx" or m.partition(".")[0] == "setools"]:
+            del sys.modules[name]
+        return importlib.import_module("setools")
 
 
 def _packet_rules(

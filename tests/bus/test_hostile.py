@@ -95,9 +95,15 @@ def test_a_text_of_no_grammar_is_refused_in_every_place(root: Peer, text: str) -
 
 
 def test_a_filter_that_fits_nothing_lists_nothing(root: Peer) -> None:
-    for key in ("kind", "domain", "direction"):
+    for text in filter(None, TEXTS.values()):
+        assert root.call("List", {"domain": text}) == []
+
+
+def test_a_filter_of_no_known_kind_or_direction_is_refused(root: Peer) -> None:
+    for key in ("kind", "direction"):
         for text in filter(None, TEXTS.values()):
-            assert root.call("List", {key: text}) == []
+            call = manager_call("List", {key: text})
+            assert _refusal(root, call).name == "org.appfwd1.Error.InvalidOption"
 
 
 OPTIONS = {

@@ -56,7 +56,7 @@ def test_each_exit_status_stands_there() -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert f'"appfwd {__version__}"' in SOURCE.splitlines()[0]
+    assert f'"appfwd {__version__}"' in SOURCE.splitlines()[1]
 
 
 @pytest.mark.parametrize(

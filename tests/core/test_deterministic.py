@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,12 +97,8 @@ def test_unlike_rights_have_unlike_types(one: Rights, other: Rights) -> None:
 
 
 def test_unlike_rights_that_look_alike_have_unlike_types() -> None:
-    a, b, both = frozenset({"a_t"}), frozenset({"b_t"}), frozenset({"a_t", "b_t"})
-    everything = [
-        Rights(send, recv)
-        for send in (frozenset[str](), a, b, both)
-        for recv in (frozenset[str](), a, b, both)
-    ]
+    sets = [frozenset(some) for n in range(4) for some in combinations(DOMAINS, n)]
+    everything = [Rights(send, recv) for send in sets for recv in sets]
     everything += [Rights.both(frozenset({name})) for name in ("a_t.b_t", "a_t-b_t", "nobody")]
     assert len({NamedByContent().type_for(rights) for rights in everything}) == len(everything)
 

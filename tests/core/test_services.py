@@ -61,6 +61,12 @@ def test_a_point_is_in_a_box_where_it_is_in_the_interval(one: int, other: int, a
     assert inside is (interval.first <= at <= interval.last)
 
 
+def test_whole_protocols_are_one_box() -> None:
+    assert len(service_boxes(Interval(0, _LAST))) == 1
+    assert len(service_boxes(Interval(6 * 65536, 7 * 65536 - 1))) == 1
+    assert len(service_boxes(Interval(6 * 65536 + 80, 9 * 65536 - 1))) == 2
+
+
 def test_ports_without_a_protocol_mean_every_protocol_that_has_ports() -> None:
     intervals = Service(None, (80, 90)).intervals()
     assert [divmod(i.first, 65536) for i in intervals] == [(p, 80) for p in WITH_PORTS]

@@ -1,8 +1,9 @@
 """The durable desired state, in SQLite.
 
-Each save is one transaction, on the disk before it returns (``synchronous=FULL``). The schema's
-version is ``PRAGMA user_version``; older stores are brought forward step by step, newer ones are
-refused.
+Each save is one transaction, on the disk before it returns. ``synchronous`` is EXTRA: with FULL the
+journal whose unlinking commits can be back after a power cut, and takes the commit back with it.
+The schema's version is ``PRAGMA user_version``; older stores are brought forward step by step,
+newer ones are refused.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class SqliteStore:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=5)
             try:
-                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA synchronous=EXTRA")
                 _migrate(connection)
             except BaseException:
                 connection.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from xml.sax.saxutils import quoteattr
+from html import escape
 
 BUS_NAME = "org.appfwd1"
 PATH = "/org/appfwd1"
@@ -105,6 +105,11 @@ def actions() -> frozenset[str]:
     return frozenset({method.action for method in METHODS} | {PROPERTY_ACTION})
 
 
+def _quoted(text: str) -> str:
+    """Return ``text`` as an XML attribute's value; saxutils would import half of urllib for it."""
+    return f'"{escape(text)}"'
+
+
 def introspection() -> str:
     """Return the introspection XML of the object."""
     return "\n".join(_lines()) + "\n"
@@ -115,24 +120,24 @@ def _lines() -> Iterator[str]:
         '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
         ' "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">'
     )
-    yield f"<node name={quoteattr(PATH)}>"
-    yield f" <interface name={quoteattr(INTERFACE)}>"
+    yield f"<node name={_quoted(PATH)}>"
+    yield f" <interface name={_quoted(INTERFACE)}>"
     for method in METHODS:
-        yield f"  <method name={quoteattr(method.name)}>"
+        yield f"  <method name={_quoted(method.name)}>"
         for where, arguments in (("in", method.takes), ("out", method.gives)):
             for name, kind in arguments:
                 yield (
-                    f"   <arg name={quoteattr(name)} type={quoteattr(kind)} "
-                    f"direction={quoteattr(where)}/>"
+                    f"   <arg name={_quoted(name)} type={_quoted(kind)} "
+                    f"direction={_quoted(where)}/>"
                 )
         yield "  </method>"
     for signal in SIGNALS:
-        yield f"  <signal name={quoteattr(signal.name)}>"
+        yield f"  <signal name={_quoted(signal.name)}>"
         for name, kind in signal.args:
-            yield f"   <arg name={quoteattr(name)} type={quoteattr(kind)}/>"
+            yield f"   <arg name={_quoted(name)} type={_quoted(kind)}/>"
         yield "  </signal>"
     for prop in PROPERTIES:
-        yield f'  <property name={quoteattr(prop.name)} type={quoteattr(prop.kind)} access="read"/>'
+        yield f'  <property name={_quoted(prop.name)} type={_quoted(prop.kind)} access="read"/>'
     yield " </interface>"
     yield from _STANDARD.splitlines()
     yield "</node>"

@@ -82,7 +82,7 @@ def _outlives(stage: Stage) -> None:
 
 def curl(host: str) -> list[str]:
     """Return the words of a curl that shows what the echo server says."""
-    return ["/usr/bin/curl", "-sS", "--http0.9", "-m", "5", f"http://{host}:{PORT}/hello"]
+    return ["/usr/bin/curl", "-sS", "--http0.9", "-m", "1.5", f"http://{host}:{PORT}/hello"]
 
 
 def python(host: str) -> list[str]:

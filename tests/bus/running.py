@@ -41,7 +41,7 @@ class Daemon:
     """A running daemon on a world's bus."""
 
     def __init__(self, world: World, library: str) -> None:
-        self.world, self.library = world, library
+        self.world, self.binding = world, library
         self.folder = world.folder / "state"
         self.log = world.folder / "daemon.log"
         self._process: subprocess.Popen[str] | None = None
@@ -94,7 +94,7 @@ class Daemon:
 
     def _command(self, folder: Path, faults: Sequence[tuple[str, str]] = ()) -> list[str]:
         program = [sys.executable, "-m", "tests.bus.daemon"]
-        return [*program, self.library, str(folder), json.dumps(faults)]
+        return [*program, self.binding, str(folder), json.dumps(faults)]
 
     def _environment(self) -> dict[str, str]:
         environment = self.world.environment
@@ -189,7 +189,7 @@ class Daemon:
 
         Another user takes over when all is imported, since this folder need not be open to them.
         """
-        return [sys.executable, "-c", _PROGRAM, self.library, module, str(uid), *arguments]
+        return [sys.executable, "-c", _PROGRAM, self.binding, module, str(uid), *arguments]
 
     def run(self, command: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
         """Run a program beside this daemon's bus."""

@@ -5,11 +5,11 @@ Needs secilc (Debian package secilc) and setools of the system (python3-setools)
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import setools
 
 from appfwd.adapters import policyquery
 from appfwd.core.audience import NamedByContent
@@ -21,9 +21,6 @@ from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge
 from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
 from tests.core.stories import state_of
-
-pytestmark = pytest.mark.skipif(shutil.which("secilc") is None, reason="secilc is not installed")
-setools = pytest.importorskip("setools", reason="python3-setools is not installed")
 
 BASE = Path(__file__).with_name("base.cil")
 ONLY_A, ONLY_B = "appfwd_only_a_t_packet_t", "appfwd_only_b_t_packet_t"

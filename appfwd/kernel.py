@@ -65,7 +65,10 @@ class Kernel:
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         """Read back what of ours the kernel has."""
-        listing = await self.listing()
+        return self.snapshot_of(await self.listing(), machine)
+
+    def snapshot_of(self, listing: Sequence[Mapping[str, Any]], machine: Machine) -> Snapshot:
+        """Return what a listing and the loaded policy say of ours."""
         table: Table | None = Table()
         if listing:
             try:

@@ -168,8 +168,7 @@ class Manager:
         page = page_of(options)
         machine = await self._kernel.machine()
         listing = await self._kernel.listing()
-        snapshot = await self._kernel.snapshot(machine)
-        table = snapshot.table or Table()
+        table = self._kernel.snapshot_of(listing, machine).table or Table()
         module = loaded_module(machine.policy, machine.contexts)
         rows = [
             _element_row(str(name), key, label)

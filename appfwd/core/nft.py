@@ -62,11 +62,6 @@ def _flags(value: Json) -> list[str]:
     return [flags] if isinstance(flags, str) else sorted(flags)
 
 
-def list_command() -> Json:
-    """Return the command whose answer :func:`decode_table` takes."""
-    return {"list": {"table": {"family": FAMILY, "name": TABLE}}}
-
-
 def _table(verb: str) -> Json:
     # Adding with both flags makes the table, adopts an orphan, and leaves our own as it is; a
     # table that was made without them can't get them (nf_tables_updtable), only be deleted.

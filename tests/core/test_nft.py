@@ -19,7 +19,6 @@ from appfwd.core.nft import (
     decode_table,
     delete_commands,
     is_orphan,
-    list_command,
     table_commands,
 )
 from appfwd.core.table import Table
@@ -225,10 +224,6 @@ def test_counters_are_summed_over_all_lookups_of_a_map() -> None:
     assert counters(model.listing()) == {
         "out_guard4": {"packets": 7 * lookups, "bytes": 420 * lookups}
     }
-
-
-def test_the_list_command_names_our_table() -> None:
-    assert list_command() == {"list": {"table": {"family": "inet", "name": "appfwd"}}}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ JOBS     ?= $(shell nproc)
 PYTEST   := $(VENV)/bin/python -m pytest
 
 # What the daemon needs at run time.
-RUNTIME  := python3-nftables python3-systemd python3-dbus-next python3-setools nftables \
-            policycoreutils dbus polkitd
+RUNTIME  := python3-nftables python3-systemd python3-dbus-next python3-pyroute2 python3-setools \
+            nftables policycoreutils dbus polkitd
 
 .PHONY: all install uninstall test demo bench lint tools clean
 
@@ -20,16 +20,16 @@ all:
 	@echo "make demo | make test | make install | make bench"
 
 install:
-	@command -v semodule >/dev/null && $(PYTHON) -c 'import nftables, dbus_next, setools, systemd' \
+	@command -v semodule >/dev/null && $(PYTHON) -c 'import nftables, dbus_next, pyroute2, setools, systemd' \
 	  || { apt-get -q update && apt-get -q -y install $(RUNTIME); }
 	install -d $(SITE) $(DESTDIR)$(PREFIX)/sbin
 	rm -rf $(SITE)/appfwd
 	cp -r --no-preserve=ownership appfwd $(SITE)/appfwd
 	find $(SITE)/appfwd -name __pycache__ -prune -exec rm -rf {} +
 	$(PYTHON) -m compileall -q $(SITE)/appfwd
-	printf '#!/usr/bin/python3\nimport sys\n\nfrom appfwd.daemon import main\n\nsys.exit(main())\n' \
+	printf '#!/usr/bin/python3 -I\nimport sys\n\nfrom appfwd.daemon import main\n\nsys.exit(main())\n' \
 	  > $(DESTDIR)$(PREFIX)/sbin/appfwd
-	printf '#!/usr/bin/python3\nimport sys\n\nfrom appfwd.cli.main import main\n\nsys.exit(main())\n' \
+	printf '#!/usr/bin/python3 -I\nimport sys\n\nfrom appfwd.cli.main import main\n\nsys.exit(main())\n' \
 	  > $(DESTDIR)$(PREFIX)/sbin/appfwctl
 	chmod 755 $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
 	install -D -m 644 dbus/org.appfwd1.conf $(SHARE)/dbus-1/system.d/org.appfwd1.conf

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appfwd import __version__
+from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.policyquery import PolicyQuery
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
@@ -24,6 +25,7 @@ from appfwd.kernel import Adapters, Kernel
 from appfwd.manager import Manager, entry_row
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
+from appfwd.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -57,24 +59,33 @@ async def serve(state: Path) -> None:
         _log_changes("removed", old, new)
         notify(_status(reconciler))
 
+    def told() -> None:
+        service.announce_properties()
+        notify(_status(reconciler))
+
     reconciler.on_change = announce
+    watcher = Watcher(reconciler, kernel, told=told)
+    policy_announcements(watcher.policy_changed)
+    table_announcements(watcher.tables_changed)
+    watcher.policy_changed()  # what happened since the state was restored was not announced to us
+    watching = asyncio.create_task(watcher.run())
     notify("READY=1\n" + _status(reconciler))
     log.info("serving; %s", _status(reconciler))
-    await _until_stopped(service, writer)
+    await _until_stopped(service, writer, watching)
     notify("STOPPING=1")
-    for task in (writer, keep_alive):
+    for task in (writer, keep_alive, watching):
         task.cancel()
 
 
-async def _until_stopped(service: Service, writer: asyncio.Task[None]) -> None:
+async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(service.wait()), writer]
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(service.wait()), *tasks]
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     if waits[0] not in done:
-        msg = "The connection to the bus was lost, or the writer ended; the kernel keeps its state."
+        msg = "The bus was lost, or a part of the daemon ended; the kernel keeps its state."
         raise AppfwdError(msg)
 
 

@@ -12,6 +12,7 @@ from appfwd.core.compiler import Artefacts, Machine, compile_state
 from appfwd.core.module import DOMAIN_ATTRIBUTE, Module, loaded_module, module_text
 from appfwd.core.nft import NotOurs, decode_table, is_orphan
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
+from appfwd.core.rivals import Rival, rivals
 from appfwd.core.table import Table
 from appfwd.core.verify import access_wanted, verify, verify_module
 from appfwd.errors import PolicyUnsupported, VerifyFailed
@@ -45,6 +46,8 @@ class Kernel:
         self._a = adapters
         self._policy: tuple[int, LoadedPolicy] | None = None
         self._reading = asyncio.Lock()
+        self._settled_at: int | None = None
+        self.rivals: tuple[Rival, ...] = ()
 
     async def policy(self) -> LoadedPolicy:
         """Return what the loaded policy says, asked anew after every policy load."""
@@ -79,6 +82,22 @@ class Kernel:
         module = loaded_module(machine.policy, machine.contexts)
         return Snapshot(module, table, bool(listing), is_orphan(listing))
 
+    def settled(self) -> bool:
+        """Tell whether the policy and its booleans are those that :meth:`make` saw last.
+
+        Where it failed with them it would fail again, so that is no reason to try.
+        """
+        return self._settled_at == self._a.selinux.policy_load()
+
+    async def look_for_rivals(self) -> None:
+        """Read all of nftables for other tables that label packets; see :attr:`rivals`.
+
+        Raises:
+            TableFailed: the kernel did not answer.
+
+        """
+        self.rivals = rivals(await self._a.nft.list_ruleset())
+
     async def make(self, state: DesiredState) -> bool:
         """Bring the kernel to ``state``; return whether anything had to be done.
 
@@ -89,7 +108,7 @@ class Kernel:
         """
         worked = False
         for _ in range(_ROUNDS):
-            machine = await self.machine()
+            machine = await self._machine_to_make_for()
             wanted = self._compile(state, machine)
             snapshot = await self.snapshot(machine)
             steps = plan(snapshot, wanted, machine.contexts.unlabeled)
@@ -105,6 +124,10 @@ class Kernel:
             raise
         self._verify_access(wanted, machine)
         return worked
+
+    async def _machine_to_make_for(self) -> Machine:
+        self._settled_at = self._a.selinux.policy_load()
+        return await self.machine()
 
     def _compile(self, state: DesiredState, machine: Machine) -> Artefacts:
         wanted = compile_state(state, machine)
@@ -127,7 +150,7 @@ class Kernel:
         else:
             await self._a.modules.remove()
         # Before the table names a type: who else may use it?
-        machine = await self.machine()
+        machine = await self._machine_to_make_for()
         loaded = loaded_module(machine.policy, machine.contexts)
         bridge = isinstance(step, LoadModule) and step.module.bridge
         verify_module(loaded, Module(wanted.module.types, bridge))

@@ -185,7 +185,7 @@ class Manager:
         }
 
     def properties(self) -> Row:
-        """Return the properties: Active, Bridge, Enforcing, Problem and Version."""
+        """Return the properties by name."""
         settings = self._reconciler.stored.state.settings
         problem = self._reconciler.problem
         return {
@@ -194,7 +194,21 @@ class Manager:
             "Enforcing": self._selinux.enforcing(),
             "Problem": "" if problem is None else str(problem),
             "Version": __version__,
+            "Warnings": self._warnings(),
         }
+
+    def _warnings(self) -> list[str]:
+        """Return what weakens the firewall though nothing of appfwd's own is wrong."""
+        found = [
+            f"The {rival} labels packets too, after appfwd or in its place; what it labels, appfwd "
+            "does not protect. Take its rules away, or say in it what appfwd says."
+            for rival in self._kernel.rivals
+        ]
+        if not self._selinux.enforcing():
+            found.append(
+                "SELinux is permissive: refusals are recorded and not enforced ('setenforce 1')."
+            )
+        return found
 
     async def _add(self, member: Grant | Guard, change: Change, caller: Caller) -> str:
         if not self._reconciler.stored.state.settings.active:

@@ -22,6 +22,10 @@ class Nft(Protocol):
         """Return the listing of our table; empty where there is none. Raises TableFailed."""
         ...
 
+    async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
+        """Return the listing of every table. Raises TableFailed."""
+        ...
+
 
 class ModuleStore(Protocol):
     """The store that policy modules are installed into."""
@@ -59,7 +63,7 @@ class Selinux(Protocol):
         ...
 
     def policy_load(self) -> int:
-        """Return a number that changes with every policy load."""
+        """Return a number that changes with every policy load and commit of booleans."""
         ...
 
 

@@ -81,6 +81,19 @@ class Reconciler:
             raise Busy(msg) from None
         return await done
 
+    async def refresh(self) -> None:
+        """Make the kernel what the desired state says, after others may have changed it.
+
+        Raises:
+            AppfwdError: that failed; :attr:`problem` says why until a change or refresh succeeds.
+
+        """
+        try:
+            await self.submit(lambda state: state, 0)
+        except AppfwdError as error:
+            self.problem = error
+            raise
+
     async def run(self) -> None:
         """Serve the queue until cancelled; callers that wait then are told so."""
         batch: list[_Waiting] = []
@@ -126,11 +139,12 @@ class Reconciler:
         if not taken:
             return
         await self._make_or_roll_back(state, old.state)
-        try:
-            self._stored = await self._store.save(state, self._now(), owners)
-        except BaseException:
-            await self._roll_back(old.state)
-            raise
+        if state != old.state:
+            try:
+                self._stored = await self._store.save(state, self._now(), owners)
+            except BaseException:
+                await self._roll_back(old.state)
+                raise
         self.problem = None
         for entry in taken:
             if not entry.done.done():
@@ -144,7 +158,8 @@ class Reconciler:
         try:
             await self._kernel.make(state)
         except BaseException:
-            await self._roll_back(old)
+            if state != old:
+                await self._roll_back(old)
             raise
 
     async def _roll_back(self, old: DesiredState) -> None:

@@ -57,17 +57,30 @@ class LibNft:
         listing: list[dict[str, Any]] = json.loads(output)["nftables"]
         return listing
 
-    async def _command(self, commands: list[Any]) -> tuple[int, str, str]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, self._run, json.dumps({"nftables": commands})
-        )
+    async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
+        """Return the objects of every table, without the elements of sets and maps.
 
-    def _run(self, text: str) -> tuple[int, str, str]:
+        Raises:
+            TableFailed: the kernel did not answer.
+
+        """
+        code, output, error = await self._command([{"list": {"ruleset": None}}], terse=True)
+        if code:
+            raise TableFailed(_explain(error))
+        listing: list[dict[str, Any]] = json.loads(output)["nftables"]
+        return listing
+
+    async def _command(self, commands: list[Any], *, terse: bool = False) -> tuple[int, str, str]:
+        loop = asyncio.get_running_loop()
+        text = json.dumps({"nftables": commands})
+        return await loop.run_in_executor(self._thread, self._run, text, terse)
+
+    def _run(self, text: str, terse: bool) -> tuple[int, str, str]:  # noqa: FBT001
         if self._context is None:
             self._context = nftables.Nftables()
             self._context.set_json_output(val=True)
             self._context.set_numeric_proto_output(val=True)
+        self._context.set_terse_output(terse)
         code, output, error = self._context.cmd(text)
         return int(code), str(output), str(error)
 

@@ -93,6 +93,7 @@ class PolicyQuery:
     async def _ask(self) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            *(["-I"] if sys.flags.isolated else []),
             "-m",
             __spec__.name,
             *self._arguments,

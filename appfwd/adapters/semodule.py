@@ -73,7 +73,8 @@ class Semodule:
         try:
             label = os.getxattr(self._store, _LABEL)
             for target in (path.parent, fresh):
-                os.setxattr(target, _LABEL, label)
+                if os.getxattr(target, _LABEL) != label:
+                    os.setxattr(target, _LABEL, label)
         except OSError as error:
             log.warning("could not label %s like the module store: %s", fresh, error)
         fresh.replace(path)

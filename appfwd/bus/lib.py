@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Any
 
+# dbus-next loads GLib's bindings wherever they are installed, for an event loop that we don't use.
+_MODULES: dict[str, Any] = sys.modules
+_had_glib = _MODULES.setdefault("gi", None) is not None
 try:
     from dbus_fast import BusType, Message, MessageFlag, MessageType, RequestNameReply, Variant
     from dbus_fast.aio import MessageBus
@@ -24,6 +28,8 @@ except ImportError:
     from dbus_next.auth import AuthExternal  # type: ignore[assignment,unused-ignore]
 
     LIBRARY = "dbus-next"
+if not _had_glib:
+    del _MODULES["gi"]
 
 __all__ = [
     "LIBRARY",

@@ -97,6 +97,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property("Enforcing", "b"),
     Property("Problem", "s"),
     Property("Version", "s"),
+    Property("Warnings", "as"),
 )
 
 

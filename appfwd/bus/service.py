@@ -14,12 +14,13 @@ from appfwd.bus.lib import (
     connect,
     variants,
 )
-from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, SIGNALS
+from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, PROPERTIES, SIGNALS
 from appfwd.bus.polkit import Polkit
 from appfwd.errors import Unavailable
 from appfwd.manager import Manager, entry_row
 from appfwd.ports import Stored
 
+_PROPERTIES = "org.freedesktop.DBus.Properties"
 _SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
 _BUS = {
     "destination": "org.freedesktop.DBus",
@@ -32,7 +33,8 @@ class Service:
     """Serves a manager on the system bus."""
 
     def __init__(self, bus: MessageBus, manager: Manager) -> None:
-        self._bus = bus
+        self._bus, self._manager = bus, manager
+        self._told = manager.properties()
         self._dispatcher = Dispatcher(manager, Polkit(bus), self._send, self._uid_of)
         bus.add_message_handler(self._dispatcher.handle)
 
@@ -69,19 +71,21 @@ class Service:
             for member, record in one.records.items():
                 if member not in other.records:
                     self.emit(name, record.id, variants(entry_row(member, record, None)))
-        before, after = old.state.settings, new.state.settings
-        changed = {}
-        if before.bridge is not after.bridge:
-            changed["Bridge"] = Variant("s", after.bridge.value)
-        if before.active is not after.active:
-            changed["Active"] = Variant("b", after.active)
+        self.announce_properties()
+
+    def announce_properties(self) -> None:
+        """Signal the properties that differ from what was signalled last."""
+        now = self._manager.properties()
+        kinds = {prop.name: prop.kind for prop in PROPERTIES}
+        changed = {
+            name: Variant(kinds[name], value)
+            for name, value in now.items()
+            if value != self._told[name]
+        }
+        self._told = now
         if changed:
-            self._signal(
-                "org.freedesktop.DBus.Properties",
-                "PropertiesChanged",
-                "sa{sv}as",
-                [INTERFACE, changed, []],
-            )
+            body: list[object] = [INTERFACE, changed, []]
+            self._signal(_PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
 
     def emit(self, name: str, *body: object) -> None:
         """Send one of our signals."""

@@ -89,6 +89,7 @@ def _status(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
     yield f"bridge: {value['Bridge']}"
     if value["Problem"]:
         yield f"problem: {value['Problem']}"
+    yield from (f"warning: {warning}" for warning in value["Warnings"])
 
 
 def _bridge(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001

@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,25 @@ def _namespace(action: str, *arguments: int) -> None:
         raise OSError(ctypes.get_errno(), action)
 
 
-@pytest.fixture
-def adapter() -> Iterator[LibNft]:
+@contextmanager
+def own_network() -> Iterator[None]:
     """Have a network of our own; threads and programs that start meanwhile are in it."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     _namespace("unshare", _CLONE_NEWNET)
-    made = LibNft()
     try:
-        yield made
+        yield
     finally:
-        made._thread.shutdown()
         _namespace("setns", before, _CLONE_NEWNET)
         os.close(before)
+
+
+@pytest.fixture
+def adapter() -> Iterator[LibNft]:
+    """Return an adapter in a network of its own."""
+    with own_network():
+        made = LibNft()
+        yield made
+        made._thread.shutdown()
 
 
 def _run(adapter: LibNft, *commands: dict[str, Any]) -> None:

@@ -111,6 +111,9 @@ class FakeNft:
             else:
                 del elements[json.dumps(key)]
 
+    async def list_ruleset(self) -> Sequence[Json]:
+        return await self.list_table()
+
     async def list_table(self) -> Sequence[Json]:
         await self._faults.at("list")
         if self.table is None:

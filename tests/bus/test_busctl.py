@@ -179,6 +179,7 @@ def test_each_property_has_its_type_and_value(busctl: Busctl, daemon: Daemon) ->
         "Enforcing": True,
         "Problem": "",
         "Version": __version__,
+        "Warnings": [],
     }
     assert set(wanted) == {prop.name for prop in PROPERTIES}
     for name, value in wanted.items():

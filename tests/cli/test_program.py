@@ -72,7 +72,7 @@ JSON = [
     ),
     (["list"], None),
     (["rules"], {"labels", "elements", "total", "counters"}),
-    (["status"], {"Active", "Bridge", "Enforcing", "Problem", "Version"}),
+    (["status"], {"Active", "Bridge", "Enforcing", "Problem", "Version", "Warnings"}),
     (["bridge"], {"bridge"}),
     (["bridge", "open"], {"command", "result"}),
     (["up"], {"command", "result"}),

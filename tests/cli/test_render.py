@@ -48,6 +48,7 @@ STATUS = {
     "Enforcing": True,
     "Problem": "",
     "Version": "9.9",
+    "Warnings": ["The chain a of the nftables table ip b labels packets too."],
 }
 
 
@@ -147,6 +148,7 @@ def test_status_tells_version_mode_bridge_and_problem() -> None:
         "appfwd 9.9: in force",
         "SELinux: enforcing",
         "bridge: open",
+        "warning: The chain a of the nftables table ip b labels packets too.",
     ]
     other = {
         **STATUS,
@@ -154,6 +156,7 @@ def test_status_tells_version_mode_bridge_and_problem() -> None:
         "Enforcing": False,
         "Bridge": "closed",
         "Problem": "It is so.",
+        "Warnings": [],
     }
     assert render("status", other, terminal=True).splitlines() == [
         "appfwd 9.9: down",

@@ -44,6 +44,8 @@ class FakeKernel:
         self.model = KernelModel(policy)
         self.faults = faults or Faults()
         self.loads = 0
+        #: What other tables hold.
+        self.others: list[Mapping[str, Any]] = []
         #: What others have on our types beside what our module gives.
         self.culprits: Mapping[str, Rights] = {}
         #: What the query says beyond the truth, such as another bridge.
@@ -58,6 +60,9 @@ class FakeKernel:
     async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
         await self.faults.point("table")
         self.model.apply(ApplyTable(tuple(commands), Table()))
+
+    async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
+        return [*self.model.nft.listing(), *self.others]
 
     async def list_table(self) -> Sequence[Mapping[str, Any]]:
         await self.faults.point("list")

@@ -19,13 +19,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ports": ("model",),
     "kernel": ("errors", "model", "core", "ports"),
     "reconciler": ("errors", "model", "ports", "kernel"),
+    "watcher": ("errors", "kernel", "reconciler"),
     "manager": ("errors", "model", "core", "ports", "kernel", "reconciler"),
     "adapters": ("errors", "model", "ports"),
     "bus": ("errors", "model", "ports", "core.explain", "reconciler", "kernel", "manager", "bus"),
     "cli": ("errors", "model", "bus.client", "cli"),
     "daemon": (
         *("errors", "model", "core.module", "ports", "kernel", "reconciler", "manager"),
-        *("adapters", "bus"),
+        *("watcher", "adapters", "bus"),
     ),
 }
 

@@ -4,14 +4,16 @@ from .stage import Stage
 
 PROXY, PORT = "10.9.0.5", 3128
 PLACE = f"{PROXY}:{PORT}"
+#: What the servers say first, so that curl knows when it has all of it and ends.
+GREETING = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"
 
 
 def main_job(stage: Stage) -> None:
     """Guard, grant, list, explain, revoke; IPv6, inbound; the firewall outlives its daemon."""
     guest = stage.guest
     for address in (PROXY, "fd09::5"):
-        for kind in ("tcp", "udp"):
-            guest.probe.serve((address, PORT), kind=kind, netns="peer")
+        guest.probe.serve((address, PORT), netns="peer", greeting=GREETING)
+        guest.probe.serve((address, PORT), kind="udp", netns="peer")
     stage.say("A real SELinux kernel, enforcing, with the distribution's policy")
     stage.command("uname -r; getenforce; nft --version; appfwctl status", says="Enforcing")
     stage.say(f"Nothing is guarded: everybody reaches the proxy at {PLACE}")
@@ -38,9 +40,10 @@ def _revoke(stage: Stage) -> None:
     stage.say("Revoke: its open connection stops at the next packet")
     probe = stage.guest.probe
     socket = probe.open("mozilla_t", (PROXY, PORT)).opened()
+    socket.receive()
     stage.probe("mozilla_t's open connection, before", socket.echo().outcome, "ok")
     stage.command(f"appfwctl revoke mozilla_t {PLACE}")
-    stage.probe("mozilla_t's open connection, after", socket.echo(seconds=1).outcome, "TIMEOUT")
+    stage.probe("mozilla_t's open connection, after", socket.echo(seconds=0.5).outcome, "TIMEOUT")
     stage.program("mozilla_t", curl(PROXY), "curl", reaches=False)
     stage.command(
         "busctl call org.appfwd1 /org/appfwd1 org.appfwd1.Manager Grant 'ssa{sv}' "
@@ -62,11 +65,11 @@ def _others(stage: Stage) -> None:
     stage.command("appfwctl grant --in postgresql_t 10.9.0.0/24:5432")
     for domain, wanted in (("postgresql_t", "ok"), ("squid_t", "TIMEOUT")):
         server = probe.serve(("10.9.0.1", 5432), domain=domain)
-        outcome = probe.reach("", ("10.9.0.1", 5432), netns="peer", seconds=1)
+        outcome = probe.reach("", ("10.9.0.1", 5432), netns="peer", seconds=0.5)
         stage.probe(f"a peer at 10.9.0.5 to {domain} on 5432", outcome, wanted)
         server.close()
     far = probe.serve(("10.9.1.1", 5432), domain="postgresql_t")
-    outcome = probe.reach("", ("10.9.1.1", 5432), netns="peer2", seconds=1)
+    outcome = probe.reach("", ("10.9.1.1", 5432), netns="peer2", seconds=0.5)
     stage.probe("a peer at 10.9.1.5 to postgresql_t on 5432", outcome, "TIMEOUT")
     far.close()
 
@@ -81,22 +84,22 @@ def _outlives(stage: Stage) -> None:
 
 
 def curl(host: str) -> list[str]:
-    """Return the words of a curl that shows what the echo server says."""
-    return ["/usr/bin/curl", "-sS", "--http0.9", "-m", "1.5", f"http://{host}:{PORT}/hello"]
+    """Return the words of a curl that shows what the server says."""
+    return ["/usr/bin/curl", "-sS", "-m", "5", f"http://{host}:{PORT}/"]
 
 
 def python(host: str) -> list[str]:
-    """Return the words of a Python that says hello."""
+    """Return the words of a Python that shows what the server says."""
     return [
         "/usr/bin/python3",
         "-c",
         (
             f"import socket; s = socket.create_connection(('{host}', {PORT}), 5);"
-            "s.sendall(b'hello'); print(s.recv(9).decode())"
+            "print(s.recv(99).decode())"
         ),
     ]
 
 
 def nc(host: str) -> list[str]:
-    """Return the words of a netcat that says hello."""
-    return ["/bin/bash", "-c", f"echo hello | /usr/bin/nc -q 1 -w 5 {host} {PORT}"]
+    """Return the words of a netcat that shows what the server says."""
+    return ["/bin/bash", "-c", f"echo | /usr/bin/nc -N -w 5 {host} {PORT}"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from appfwd.model.services import Interval
+
 
 @dataclass(frozen=True)
 class Rights:
@@ -49,6 +51,15 @@ class KernelContexts:
         return ":".join(parts if self.level is None else [*parts, self.level])
 
 
+@dataclass(frozen=True, order=True)
+class PortContext:
+    """A port context of the policy: ports of a protocol (IANA number), and their port type."""
+
+    protocol: int
+    ports: Interval
+    port_type: str
+
+
 @dataclass(frozen=True)
 class LoadedPolicy:
     """The loaded policy, as far as it concerns packets.
@@ -57,6 +68,11 @@ class LoadedPolicy:
     booleans that are off count too: somebody can set them). ``unlabeled`` is who may use
     unlabelled packets by the rules that hold now, our bridge's rule left out; ``bridge`` tells
     whether that rule is loaded.
+
+    ``labels`` has the packet types that policy itself brings, with who may use them by the rules
+    that hold now; ``relabel`` are those that the process that loads the table may label with.
+    ``ports`` are the port contexts in the order in which the kernel searches them: the first that
+    fits counts (security/selinux/ss/services.c, security_port_sid).
     """
 
     domains: frozenset[str]
@@ -66,3 +82,6 @@ class LoadedPolicy:
     packet_rights: Mapping[str, Rights] = field(default_factory=dict)
     unlabeled: Rights = field(default_factory=Rights)
     bridge: bool = False
+    labels: Mapping[str, Rights] = field(default_factory=dict)
+    relabel: frozenset[str] = frozenset()
+    ports: tuple[PortContext, ...] = ()

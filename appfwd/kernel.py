@@ -14,7 +14,7 @@ from appfwd.core.nft import NotOurs, decode_table, is_orphan
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.table import Table
-from appfwd.core.verify import access_wanted, verify, verify_module
+from appfwd.core.verify import access_wanted, verify, verify_exclusive, verify_module
 from appfwd.errors import PolicyUnsupported, VerifyFailed
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState
@@ -111,6 +111,8 @@ class Kernel:
             machine = await self._machine_to_make_for()
             wanted = self._compile(state, machine)
             snapshot = await self.snapshot(machine)
+            # Another module's rule stays whatever ours is, so no load of ours would help.
+            verify_exclusive(snapshot.module, wanted.module)
             steps = plan(snapshot, wanted, machine.contexts.unlabeled)
             if not steps:
                 break

@@ -30,6 +30,19 @@ def verify(snapshot: Snapshot, wanted: Artefacts) -> None:
         raise VerifyFailed(msg)
 
 
+def verify_exclusive(loaded: Module, wanted: Module) -> None:
+    """Hold that nobody has more than is wanted on the types that are loaded already.
+
+    Raises:
+        NotExclusive: the message names who else may use a type, and by what permission.
+
+    """
+    for name, rights in sorted(wanted.types.items()):
+        extra = loaded.types.get(name, rights) - rights
+        if extra:
+            raise NotExclusive(_too_many(name, extra))
+
+
 def verify_module(loaded: Module, wanted: Module) -> None:
     """Hold the packet types in the loaded policy against those wanted.
 
@@ -38,13 +51,12 @@ def verify_module(loaded: Module, wanted: Module) -> None:
         VerifyFailed: a type or one of its users is missing.
 
     """
+    verify_exclusive(loaded, wanted)
     for name, rights in sorted(wanted.types.items()):
         found = loaded.types.get(name)
         if found is None:
             msg = f"Packet type {name} is not in the policy that the kernel has loaded."
             raise VerifyFailed(msg)
-        if found - rights:
-            raise NotExclusive(_too_many(name, found - rights))
         if rights - found:
             who = ", ".join(sorted((rights - found).send | (rights - found).recv))
             msg = f"The loaded policy does not let {who} use {name}, as it was asked to."

@@ -134,6 +134,7 @@ def test_the_daemon_is_confined_and_was_refused_nothing(firewall: Firewall, gues
         "Bridge": "open",
         "Enforcing": True,
         "Problem": "",
+        "Warnings": [],
         "Version": "0.1.0",
     }
 

@@ -1,5 +1,6 @@
 """The lab itself: what every other guest test takes for granted."""
 
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from .lab.errors import CommandError, GuestDiedError, RequestError
 from .lab.guest import Guest
 from .lab.host import TOOLS
 from .lab.image import HERE
+from .lab.qmp import Monitor
 from .lab.store import Snapshot, derive, restore
 
 DOMAINS = ["mozilla_t", "chromium_t", "named_t", "postgresql_t", "squid_t", "irc_t", "user_t"]
@@ -35,6 +37,18 @@ def web(base_guest: Guest) -> int:
 def test_the_hosts_packages_are_listed() -> None:
     listed = set((HERE.parent / "apt-packages.txt").read_text().split())
     assert listed | {"util-linux"} == set(TOOLS.values())
+
+
+def test_a_qemu_that_ends_before_it_greets_is_told_as_such(tmp_path: Path) -> None:
+    """As where /dev/kvm is there and fits no stock guest; the kernel resets the connection."""
+    path = tmp_path / "qmp"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        waiting = ThreadPoolExecutor(1).submit(Monitor, path, lambda: True)
+        time.sleep(0.2)
+    with pytest.raises(GuestDiedError):
+        waiting.result(10)
 
 
 def test_selinux_enforces_and_the_agent_is_unconfined(base_guest: Guest) -> None:

@@ -98,7 +98,10 @@ class Monitor:
             time.sleep(POLL_SECONDS)
 
     def _read(self) -> Fields:
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except OSError as error:
+            raise GuestDiedError("QEMU is gone") from error
         if not line:
             raise GuestDiedError("QEMU closed its monitor")
         return decode(line)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from appfwd.model.observation import Observation, Seen
 from appfwd.model.policy import KernelContexts, LoadedPolicy
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Grant, Guard
@@ -123,4 +124,20 @@ class Authority(Protocol):
 
     async def check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
         """Return where the caller may do ``action``. Raises NotAuthorized, Unavailable."""
+        ...
+
+
+class Observations(Protocol):
+    """What was observed of unlabelled traffic; bounded, and no loss where it is lost."""
+
+    async def add(self, batch: Sequence[Seen]) -> Sequence[Observation]:
+        """Add to what is kept; return the observations that were not there. Raises StoreFailed."""
+        ...
+
+    async def load(self) -> Sequence[Seen]:
+        """Return what is kept, ordered by domain, then destination. Raises StoreFailed."""
+        ...
+
+    async def forget(self, observations: Collection[Observation] | None = None) -> int:
+        """Drop some (None: all) and return how many were there. Raises StoreFailed."""
         ...

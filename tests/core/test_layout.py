@@ -20,6 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kernel": ("errors", "model", "core", "ports"),
     "reconciler": ("errors", "model", "ports", "kernel"),
     "watcher": ("errors", "kernel", "reconciler"),
+    "observer": ("errors", "model", "core", "ports"),
     "manager": ("errors", "model", "core", "ports", "kernel", "reconciler"),
     "adapters": ("errors", "model", "ports"),
     "bus": ("errors", "model", "ports", "core.explain", "reconciler", "kernel", "manager", "bus"),

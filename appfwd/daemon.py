@@ -40,8 +40,12 @@ async def serve(state: Path) -> None:
 
     """
     selinux = SelinuxFs()
+    contexts = selinux.contexts()
     policy = PolicyQuery(
-        selinux.contexts().unlabeled, BRIDGE_ATTRIBUTE, cache=state / "policy-answer.json"
+        contexts.unlabeled,
+        BRIDGE_ATTRIBUTE,
+        contexts.loader,
+        cache=state / "policy-answer.json",
     )
     modules = Semodule(state / "policy")
     kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from appfwd.model.observation import Observation, Seen
-from appfwd.model.policy import KernelContexts, LoadedPolicy
+from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Grant, Guard
 
@@ -45,6 +45,10 @@ class PolicyReader(Protocol):
 
     async def read(self) -> LoadedPolicy:
         """Return what the loaded policy says. Raises SelinuxDisabled, PolicyUnsupported."""
+        ...
+
+    async def rules(self, domain: str) -> Sequence[PacketRule]:
+        """Return the packet rules that concern a domain, in order. Raises the same."""
         ...
 
 

@@ -60,6 +60,22 @@ class PortContext:
     port_type: str
 
 
+@dataclass(frozen=True, order=True)
+class PacketRule:
+    """An allow rule of class packet, as policy has it (``sesearch -c packet -A``).
+
+    ``source`` and ``target`` are the types or attributes that the rule names; ``permissions`` are
+    sorted. ``condition`` is the expression of booleans under which it holds (of a rule in an else
+    branch the negation), empty where it always does; ``holds`` tells whether it does now.
+    """
+
+    source: str
+    target: str
+    permissions: tuple[str, ...]
+    condition: str
+    holds: bool
+
+
 @dataclass(frozen=True)
 class LoadedPolicy:
     """The loaded policy, as far as it concerns packets.

@@ -14,7 +14,7 @@ from typing import Any
 from appfwd.core.plan import ApplyTable, RemoveModule
 from appfwd.core.table import Table
 from appfwd.kernel import Adapters, Kernel
-from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
+from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, Rights
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState
 from appfwd.ports import Record, Stored
@@ -90,6 +90,9 @@ class FakeKernel:
             for name, held in policy.packet_rights.items()
         }
         return replace(policy, packet_rights=rights)
+
+    async def rules(self, domain: str) -> Sequence[PacketRule]:  # noqa: ARG002
+        return ()
 
     def contexts(self) -> KernelContexts:
         return CONTEXTS

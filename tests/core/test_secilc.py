@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import setools
 
-from appfwd.adapters import policyquery
+from appfwd.adapters import policyprogram, policyquery
 from appfwd.core.audience import NamedByContent
 from appfwd.core.compiler import Machine, compile_state
 from appfwd.core.module import BRIDGE_ATTRIBUTE, Module, loaded_module, module_text
@@ -43,7 +43,7 @@ def build(folder: Path, *modules: str, compiles: bool = True, options: str = "")
 
 def query(binary: Path) -> LoadedPolicy:
     """Return what the query says of a binary policy."""
-    answer = policyquery.query(UNLABELED, BRIDGE_ATTRIBUTE, str(binary))
+    answer = policyprogram.query(UNLABELED, BRIDGE_ATTRIBUTE, CONTEXTS.loader, str(binary))
     return policyquery._decode(answer)
 
 

@@ -1,0 +1,233 @@
+"""Questions to the loaded policy, answered with setools; a program of its own.
+
+It prints one JSON value and ends with status 0, or with 3 where there is no policy file:
+
+    python3 -m appfwd.adapters.policyprogram policy UNLABELED BRIDGE LOADER FILE
+    python3 -m appfwd.adapters.policyprogram rules DOMAIN FILE
+
+Sets of types are large and mostly alike (459 packet types, some 200 different audiences of up to
+500 domains), so an answer has each set once, as indices into its list of types, and names it by
+its index in the list of sets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from appfwd.model.domain import is_packet_type
+
+_DOMAIN = "domain"
+_CLASS = "packet"
+#: The attribute of refpolicy, and of what descends from it, for types of packets.
+_PACKET_TYPE = "packet_type"
+_PACKET_SUFFIX = "_packet_t"
+_SEND, _RECV, _RELABELTO = _PERMISSIONS = ("send", "recv", "relabelto")
+NO_POLICY = 3
+
+
+class _Rule(NamedTuple):
+    """An allow rule of class packet: types or attributes as it names them."""
+
+    source: str
+    target: str
+    permissions: frozenset[str]
+    condition: str
+    holds: bool
+
+
+class _Policy:
+    """A policy as far as it concerns packets, in plain values."""
+
+    def __init__(self, path: str) -> None:
+        setools = _setools()
+        policy = setools.SELinuxPolicy(path)
+        self.types = {str(t): t for t in policy.types()}
+        self.attributes = {str(a): a for a in policy.typeattributes()}
+        self.aliases = {str(alias): name for name, t in self.types.items() for alias in t.aliases()}
+        # In the order of the binary's list, which is the one that the kernel searches.
+        self.ports = [
+            (p.protocol.value, p.ports.low, p.ports.high, str(p.context.type_))
+            for p in policy.portcons()
+        ]
+        self.rules = tuple(_packet_rules(policy, setools.TERuletype.allow))
+        self._members: dict[str, frozenset[str]] = {}
+
+    def members(self, name: str) -> frozenset[str]:
+        """Return the types that a type or an attribute stands for; none for an unknown name."""
+        if name not in self._members:
+            attribute = self.attributes.get(name)
+            found = {name} & self.types.keys() if attribute is None else map(str, attribute)
+            self._members[name] = frozenset(found)
+        return self._members[name]
+
+    def packet_types(self) -> frozenset[str]:
+        """Return the packet types that policy itself brings, by attribute or else by their name."""
+        of_attribute = self.members(_PACKET_TYPE)
+        if of_attribute:
+            return frozenset(t for t in of_attribute if not is_packet_type(t))
+        targets = frozenset[str]().union(*(self.members(rule.target) for rule in self.rules))
+        return frozenset(t for t in targets if t.endswith(_PACKET_SUFFIX) and not is_packet_type(t))
+
+
+class _Sets:
+    """The table of sets of types that an answer refers to by index."""
+
+    def __init__(self, policy: _Policy) -> None:
+        self._policy = policy
+        self._type = {name: number for number, name in enumerate(sorted(policy.types))}
+        self._known: dict[frozenset[str], int] = {}
+        self._of_sources: dict[frozenset[str], int] = {}
+
+    def of(self, sources: Iterable[str]) -> int:
+        """Return the index of the set of all types that ``sources`` stand for."""
+        key = frozenset(sources)
+        if key not in self._of_sources:
+            types = frozenset[str]().union(*map(self._policy.members, key))
+            self._of_sources[key] = self._known.setdefault(types, len(self._known))
+        return self._of_sources[key]
+
+    def table(self) -> list[list[int]]:
+        """Return the sets as lists of indices of types."""
+        return [sorted(map(self._type.__getitem__, types)) for types in self._known]
+
+
+def query(unlabeled: str, bridge: str, loader: str, path: str) -> dict[str, Any]:
+    """Return what LoadedPolicy tells, as plain JSON values.
+
+    ``bridge`` is the attribute of our bridge's rule, ``loader`` the domain that loads the table.
+    """
+    policy = _Policy(path)
+    labels = policy.packet_types() - {unlabeled}
+    ours = frozenset(filter(is_packet_type, policy.types))
+    bridged = False
+    by_any_rule: dict[tuple[str, str], set[str]] = defaultdict(set)
+    by_rules_now: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in policy.rules:
+        targets = policy.members(rule.target)
+        if rule.source == bridge and unlabeled in targets:
+            bridged = True
+            targets -= {unlabeled}
+        for permission in rule.permissions & {*_PERMISSIONS}:
+            for target in targets & ours:
+                by_any_rule[target, permission].add(rule.source)
+            for target in targets - ours if rule.holds else ():
+                by_rules_now[target, permission].add(rule.source)
+    sets = _Sets(policy)
+
+    def rights(of: Mapping[tuple[str, str], set[str]], target: str) -> list[int]:
+        return [sets.of(of.get((target, p), ())) for p in (_SEND, _RECV)]
+
+    def may_label(target: str) -> bool:
+        sources = by_rules_now.get((target, _RELABELTO), ())
+        return any(loader in policy.members(source) for source in sources)
+
+    return {
+        "types": sorted(policy.types),
+        "attributes": sorted(policy.attributes),
+        "aliases": policy.aliases,
+        "domains": sets.of([_DOMAIN] if _DOMAIN in policy.attributes else []),
+        "packet_rights": {name: rights(by_any_rule, name) for name in sorted(ours)},
+        "unlabeled": rights(by_rules_now, unlabeled),
+        "bridge": bridged,
+        "labels": {name: rights(by_rules_now, name) for name in sorted(labels)},
+        "relabel": sorted(filter(may_label, labels)),
+        "ports": policy.ports,
+        "sets": sets.table(),
+    }
+
+
+def rules(domain: str, path: str) -> list[dict[str, Any]]:
+    """Return the packet rules that concern ``domain`` (or what it is an alias of)."""
+    policy = _Policy(path)
+    name = policy.aliases.get(domain, domain)
+    return [
+        {**rule._asdict(), "permissions": sorted(rule.permissions)}
+        for rule in policy.rules
+        if name in policy.members(rule.source)
+    ]
+
+
+def _setools() -> Any:
+    """Import setools, which is heavy and wanted in the program only.
+
+    Half of its import is a graph library for analyses that are not made here. Since 4.5 it does
+    without where there is none; before, it is imported after all.
+    """
+    sys.modules["networkx"] = None  # type: ignore[assignment]
+    try:
+        setools = importlib.import_module("setools")
+    except ImportError:
+        for name in [m for m in sys.modules if m == "networkx" or m.partition(".")[0] == "setools"]:
+            del sys.modules[name]
+        setools = importlib.import_module("setools")
+    # Since 4.5 it refuses to list port 0, which compilers take and the kernel compares like others.
+    setools.PortconRange.MIN = 0
+    return setools
+
+
+def _packet_rules(policy: Any, allow: Any) -> Iterable[_Rule]:
+    packet = next((c for c in policy.classes() if str(c) == _CLASS), None)
+    if packet is None:
+        return
+    for rule in policy.terules():
+        # The class first, as an object: this sees each of a hundred thousand rules.
+        if rule.tclass == packet and rule.ruletype is allow:
+            yield _Rule(str(rule.source), str(rule.target), rule.perms, *_condition(rule))
+
+
+def _condition(rule: Any) -> tuple[str, bool]:
+    """Return under which condition a rule holds, and whether it does now."""
+    try:
+        conditional = rule.conditional
+    except AttributeError:
+        return "", True
+    branch = bool(rule.conditional_block)
+    text, atom = _infix(conditional.expression())
+    if not branch:
+        text = f"!{text}" if atom else f"!({text})"
+    return text, bool(conditional.evaluate()) is branch
+
+
+def _infix(expression: Iterable[Any]) -> tuple[str, bool]:
+    """Return an expression that is in postfix order as text, and whether it binds like a name.
+
+    (The text that setools makes of it lacks parentheses: its "c || b && a" may be either.)
+    """
+    stack: list[tuple[str, bool]] = []
+
+    def operand() -> str:
+        text, atom = stack.pop()
+        return text if atom else f"({text})"
+
+    for node in expression:
+        if hasattr(node, "state"):
+            stack.append((str(node), True))
+        elif node.unary:
+            stack.append((f"{node}{operand()}", True))
+        else:
+            right, left = operand(), operand()
+            stack.append((f"{left} {node} {right}", False))
+    return stack.pop()
+
+
+_QUESTIONS: dict[str, Callable[..., Any]] = {"policy": query, "rules": rules}
+
+
+def main() -> int:
+    """Print the answer to the question in the arguments; exit status 3 where there is no policy."""
+    question, *arguments = sys.argv[1:]
+    try:
+        answer = _QUESTIONS[question](*arguments)
+    except FileNotFoundError:
+        return NO_POLICY
+    json.dump(answer, sys.stdout, separators=(",", ":"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

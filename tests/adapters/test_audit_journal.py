@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from appfwd.adapters import audit
 from appfwd.adapters.audit import JournalRecords, audit_records, journal_text
 from appfwd.errors import Unavailable
-from tests.adapters.records import TEXT, USER_AVC, Ear, journald, say
+from tests.adapters.records import PATIENCE, TEXT, USER_AVC, Ear, journald, say
 
 
 def test_a_record_goes_to_the_parser_as_the_kernel_wrote_it() -> None:
@@ -112,6 +113,9 @@ class Entries:
     def get_next(self) -> dict[str, Any]:
         return self._entries.pop(0) if self._entries else {}
 
+    def left(self) -> bool:
+        return bool(self._entries)
+
     def close(self) -> None:
         os.close(self._ready)
 
@@ -124,7 +128,10 @@ def _numbered(entry: dict[str, Any], number: int) -> dict[str, Any]:
 async def _read(monkeypatch: pytest.MonkeyPatch, ear: Ear, entries: Entries) -> None:
     monkeypatch.setattr(audit, "_opened", lambda _folder: entries)
     records = JournalRecords(ear.heard, ear.lost)
-    await asyncio.sleep(0.1)
+    until = time.monotonic() + PATIENCE
+    while entries.left() and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # the last of them are told of a moment later
     records.close()
 
 

@@ -7,12 +7,16 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from appfwd import __version__
+from appfwd.adapters.audit import audit_records
+from appfwd.adapters.clock import BootClock
 from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
+from appfwd.adapters.observations import ObservationStore
 from appfwd.adapters.policyquery import PolicyQuery
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
 from appfwd.adapters.semodule import Semodule
@@ -20,9 +24,12 @@ from appfwd.adapters.store import SqliteStore
 from appfwd.adapters.systemd import notify, start_logging, watchdog
 from appfwd.bus.service import Service
 from appfwd.core.module import BRIDGE_ATTRIBUTE
+from appfwd.core.work import Work
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Adapters, Kernel
 from appfwd.manager import Manager, entry_row
+from appfwd.model.state import Bridge, Trial, describe
+from appfwd.observer import Ears, Heard, Lost, Observer
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
 from appfwd.watcher import Watcher
@@ -30,55 +37,95 @@ from appfwd.watcher import Watcher
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What the daemon is made of, its state in one folder."""
+
+    selinux: SelinuxFs
+    kernel: Kernel
+    reconciler: Reconciler
+    observer: Observer
+
+    @classmethod
+    def of(cls, state: Path) -> _Parts:
+        selinux = SelinuxFs()
+        contexts = selinux.contexts()
+        answer = state / "policy-answer.json"
+        policy = PolicyQuery(contexts.unlabeled, BRIDGE_ATTRIBUTE, contexts.loader, cache=answer)
+        modules = Semodule(state / "policy")
+        kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
+        reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock())
+        return cls(selinux, kernel, reconciler, Observer(ObservationStore(state / "observed.db")))
+
+    def manager(self) -> Manager:
+        return Manager(self.reconciler, self.kernel, self.selinux, self.observer)
+
+
 async def serve(state: Path) -> None:
     """Bring the stored state into force, then serve requests until told to stop.
 
-    The kernel's state stays when this returns: the firewall outlives its daemon.
+    The kernel's state stays when this returns: the firewall outlives its daemon. What is on trial
+    does not.
 
     Raises:
         AppfwdError: without SELinux, a store or a bus there is nothing to serve.
 
     """
-    selinux = SelinuxFs()
-    contexts = selinux.contexts()
-    policy = PolicyQuery(
-        contexts.unlabeled,
-        BRIDGE_ATTRIBUTE,
-        contexts.loader,
-        cache=state / "policy-answer.json",
-    )
-    modules = Semodule(state / "policy")
-    kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
-    reconciler = Reconciler(kernel, SqliteStore(state / "state.db"))
-    keep_alive = asyncio.create_task(watchdog())
+    parts = _Parts.of(state)
+    reconciler, observer = parts.reconciler, parts.observer
+    keep_alive = asyncio.create_task(watchdog())  # ends at once where nobody watches
     # Before the bus: the network waits for us, and the bus may be late.
     notify("STATUS=Bringing the stored state into force")
     await reconciler.restore()
-    writer = asyncio.create_task(reconciler.run())
-    service = await Service.connect(Manager(reconciler, kernel, selinux))
+    observer.listen(_ears(reconciler.stored))
+    tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
+    service = await Service.connect(parts.manager())
+    watcher = _told(parts, service)
+    policy_announcements(watcher.policy_changed)
+    table_announcements(watcher.tables_changed)
+    watcher.policy_changed()  # what happened since the state was restored was not announced to us
+    tasks.append(asyncio.create_task(watcher.run()))
+    notify("READY=1\n" + _status(reconciler))
+    log.info("serving; %s", _status(reconciler))
+    await _until_stopped(service, *tasks)
+    notify("STOPPING=1")
+    await reconciler.take_back_all()
+    await observer.seen()  # so that what still waits is stored
+    for task in (keep_alive, *tasks):
+        task.cancel()
 
-    def announce(old: Stored, new: Stored) -> None:
+
+def _told(parts: _Parts, service: Service) -> Watcher:
+    """Have everybody told of what happens; return who hears of what others do."""
+    reconciler = parts.reconciler
+
+    def changed(old: Stored, new: Stored) -> None:
+        parts.observer.listen(_ears(new))
         service.announce(old, new)
         _log_changes("added", new, old)
         _log_changes("removed", old, new)
         notify(_status(reconciler))
 
+    def reverted(trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            service.reverted(f"Taken back, since nobody confirmed it in time: {describe(trial)}.")
+
     def told() -> None:
         service.announce_properties()
         notify(_status(reconciler))
 
-    reconciler.on_change = announce
-    watcher = Watcher(reconciler, kernel, told=told)
-    policy_announcements(watcher.policy_changed)
-    table_announcements(watcher.tables_changed)
-    watcher.policy_changed()  # what happened since the state was restored was not announced to us
-    watching = asyncio.create_task(watcher.run())
-    notify("READY=1\n" + _status(reconciler))
-    log.info("serving; %s", _status(reconciler))
-    await _until_stopped(service, writer, watching)
-    notify("STOPPING=1")
-    for task in (writer, keep_alive, watching):
-        task.cancel()
+    def repaired(work: Work) -> None:
+        service.repaired(work.row())
+
+    reconciler.on_change, reconciler.on_reverted = changed, reverted
+    parts.observer.on_new = service.observed
+    return Watcher(reconciler, parts.kernel, told=told, repaired=repaired)
+
+
+def _ears(stored: Stored) -> Callable[[Heard, Lost], Ears] | None:
+    """Return what hears records, where there is something to hear."""
+    settings = stored.state.settings
+    return audit_records if settings.active and settings.bridge is Bridge.OBSERVED else None
 
 
 async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from appfwd.core.baseline import Baseline, baseline_of
 from appfwd.core.compiler import Artefacts, Machine, compile_state
-from appfwd.core.module import DOMAIN_ATTRIBUTE, Module, loaded_module, module_text
-from appfwd.core.nft import NotOurs, decode_table, is_orphan
+from appfwd.core.listing import NotOurs, decode_table, is_orphan
+from appfwd.core.module import (
+    DOMAIN_ATTRIBUTE,
+    STRICT_NEEDS,
+    Module,
+    is_installed,
+    loaded_module,
+    module_text,
+)
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.table import Table
 from appfwd.core.verify import access_wanted, verify, verify_exclusive, verify_module
+from appfwd.core.work import Work, work_of
 from appfwd.errors import PolicyUnsupported, VerifyFailed
-from appfwd.model.policy import LoadedPolicy
+from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.state import DesiredState
 from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
 
@@ -44,23 +53,34 @@ class Kernel:
 
     def __init__(self, adapters: Adapters) -> None:
         self._a = adapters
-        self._policy: tuple[int, LoadedPolicy] | None = None
+        self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
         self._reading = asyncio.Lock()
         self._settled_at: int | None = None
+        #: What :meth:`make` left last; None where it did nothing, or failed.
+        self.worked: Work | None = None
         self.rivals: tuple[Rival, ...] = ()
 
     async def policy(self) -> LoadedPolicy:
         """Return what the loaded policy says, asked anew after every policy load."""
+        return (await self._known())[0]
+
+    async def _known(self) -> tuple[LoadedPolicy, Baseline]:
         async with self._reading:
             load = self._a.selinux.policy_load()
             if self._policy is None or self._policy[0] != load:
-                self._policy = (load, await self._a.policy.read())
-            return self._policy[1]
+                policy = await self._a.policy.read()
+                self._policy = (load, policy, baseline_of(policy))
+            return self._policy[1:]
 
     async def machine(self) -> Machine:
         """Return what the compiler must know."""
         contexts = self._a.selinux.contexts()
-        return Machine(await self.policy(), contexts, self._a.host.ephemeral_ports())
+        policy, baseline = await self._known()
+        return Machine(policy, contexts, self._a.host.ephemeral_ports(), baseline)
+
+    async def rules(self, domain: str) -> Sequence[PacketRule]:
+        """Return the packet rules of the loaded policy that concern a domain."""
+        return await self._a.policy.rules(domain)
 
     async def listing(self) -> Sequence[Mapping[str, Any]]:
         """Return the listing of our table, counters and all."""
@@ -80,7 +100,8 @@ class Kernel:
                 log.warning("the table inet appfwd is not as appfwd makes it: %s", difference)
                 table = None
         module = loaded_module(machine.policy, machine.contexts)
-        return Snapshot(module, table, bool(listing), is_orphan(listing))
+        installed = is_installed(machine.policy)
+        return Snapshot(module, table, bool(listing), is_orphan(listing), installed)
 
     def settled(self) -> bool:
         """Tell whether the policy and its booleans are those that :meth:`make` saw last.
@@ -106,11 +127,13 @@ class Kernel:
                 the two states, where nothing is allowed that neither of them allows.
 
         """
-        worked = False
+        first: Snapshot | None = None
+        worked, self.worked = False, None
         for _ in range(_ROUNDS):
             machine = await self._machine_to_make_for()
             wanted = self._compile(state, machine)
             snapshot = await self.snapshot(machine)
+            first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
             steps = plan(snapshot, wanted, machine.contexts.unlabeled)
@@ -125,6 +148,11 @@ class Kernel:
             log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
             raise
         self._verify_access(wanted, machine)
+        if wanted.module.strict and not self._a.selinux.always_checks():
+            msg = "The kernel does not check packets without labels, though policy asks it to."
+            raise VerifyFailed(msg)
+        if worked and first is not None:
+            self.worked = work_of(first, snapshot)
         return worked
 
     async def _machine_to_make_for(self) -> Machine:
@@ -137,6 +165,13 @@ class Kernel:
             msg = (
                 "The loaded policy has no attribute 'domain', which the bridge for unlabelled "
                 "packets needs; close the bridge first ('appfwctl bridge close')."
+            )
+            raise PolicyUnsupported(msg)
+        if wanted.module.strict and not machine.policy.attributes.issuperset(STRICT_NEEDS):
+            msg = (
+                "The loaded policy lacks the attributes netif_type and node_type, so with the "
+                "capability always_check_network nothing would get out; close the bridge without "
+                "--strict."
             )
             raise PolicyUnsupported(msg)
         return wanted
@@ -154,8 +189,8 @@ class Kernel:
         # Before the table names a type: who else may use it?
         machine = await self._machine_to_make_for()
         loaded = loaded_module(machine.policy, machine.contexts)
-        bridge = isinstance(step, LoadModule) and step.module.bridge
-        verify_module(loaded, Module(wanted.module.types, bridge))
+        switches = step.module if isinstance(step, LoadModule) else Module()
+        verify_module(loaded, replace(switches, types=wanted.module.types))
 
     def _verify_access(self, wanted: Artefacts, machine: Machine) -> None:
         for (domain, name), needed in access_wanted(wanted.module, machine.contexts).items():

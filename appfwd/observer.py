@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from appfwd.core.avc import observation_of, parse_packet_record
-from appfwd.errors import StoreFailed
+from appfwd.errors import AppfwdError, StoreFailed
 from appfwd.model.observation import Observation, Seen
 from appfwd.ports import Observations
 
@@ -22,6 +23,18 @@ log = logging.getLogger(__name__)
 WAITING_AT_MOST = 4_096
 #: New observations that are told of at once.
 TOLD_AT_MOST = 256
+
+
+Heard = Callable[[Sequence[str]], None]
+Lost = Callable[[], None]
+
+
+class Ears(Protocol):
+    """What hears records, and calls whoever was given to it."""
+
+    def close(self) -> None:
+        """Hear no more."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,9 +71,25 @@ class Observer:
         self._woken = asyncio.Event()
         self._storing = asyncio.Lock()
         self._failing = False
+        self._ears: Ears | None = None
+        #: Why nothing is heard though it should be, as a sentence; empty where all is well.
+        self.deaf = ""
         self.lost = 0
         self.dropped = 0
         self.on_new: Callable[[Sequence[Observation]], None] = lambda _new: None
+
+    def listen(self, ears: Callable[[Heard, Lost], Ears] | None) -> None:
+        """Hear records through what ``ears`` opens, or go on hearing; None: hear no more."""
+        if ears is None:
+            if self._ears is not None:
+                self._ears.close()
+            self._ears, self.deaf = None, ""
+        elif self._ears is None:
+            try:
+                self._ears, self.deaf = ears(self.heard, self.missed), ""
+            except AppfwdError as error:
+                self.deaf = f"Nothing is observed: {error}"
+                log.error("%s", self.deaf)
 
     def heard(self, texts: Sequence[str]) -> None:
         """Take the texts of records; those that tell of no unlabelled traffic are passed by."""

@@ -67,6 +67,10 @@ class Selinux(Protocol):
         """Return the permissions of class packet that the kernel gives. Raises SelinuxDisabled."""
         ...
 
+    def always_checks(self) -> bool:
+        """Tell whether policy has the capability always_check_network. Raises SelinuxDisabled."""
+        ...
+
     def policy_load(self) -> int:
         """Return a number that changes with every policy load and commit of booleans."""
         ...

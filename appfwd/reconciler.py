@@ -4,7 +4,7 @@ Nothing else in the daemon writes to the kernel or the store. A batch is compile
 what the kernel has now, applied, read back and verified, and made durable; only then do its
 callers get their reply. Where anything fails the old state is put back and the callers get the
 error. A batch that fails is tried again one change at a time, so that one bad change takes no
-other with it.
+other with it. What is on trial and was not confirmed in time is taken back the same way.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from dataclasses import dataclass
 
 from appfwd.errors import AppfwdError, Busy, Unavailable
 from appfwd.kernel import Kernel
-from appfwd.model.state import Change, DesiredState
+from appfwd.model.changes import Change, end_trials, end_trials_at
+from appfwd.model.state import DesiredState, Moment, Trial, describe
 from appfwd.ports import Store, Stored
 
 log = logging.getLogger(__name__)
 
 #: Changes that may wait at once; more are refused, so that callers cannot fill memory.
 WAITING_AT_MOST = 10_000
+#: Seconds between looks at the clock while something is on trial: timers stand still while the
+#: machine is suspended, the clock that counts does not.
+_LOOK = 5.0
+#: Seconds after which taking back is tried again where it failed.
+_AGAIN = 30.0
 
 
 @dataclass
@@ -36,12 +42,20 @@ class _Waiting:
 class Reconciler:
     """Owns the desired state; see the module's text."""
 
-    def __init__(self, kernel: Kernel, store: Store, now: Callable[[], float] = time.time) -> None:
-        self._kernel, self._store, self._now = kernel, store, now
+    def __init__(
+        self,
+        kernel: Kernel,
+        store: Store,
+        clock: Callable[[], Moment],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._kernel, self._store, self._clock, self._now = kernel, store, clock, now
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_AT_MOST)
         self._stored = Stored(DesiredState(), {})
+        self._failed_until = 0.0
         self.problem: AppfwdError | None = None
         self.on_change: Callable[[Stored, Stored], None] = lambda _old, _new: None
+        self.on_reverted: Callable[[Sequence[Trial]], None] = lambda _trials: None
 
     @property
     def stored(self) -> Stored:
@@ -51,15 +65,20 @@ class Reconciler:
     async def restore(self) -> None:
         """Read the store and make the kernel what it says, touching only what differs.
 
-        A kernel that cannot be brought there is left as it is, and :attr:`problem` says why.
+        What was on trial, and over before we came, is taken back first. A kernel that cannot be
+        brought there is left as it is, and :attr:`problem` says why.
 
         Raises:
             StoreFailed: the desired state cannot be read.
 
         """
         self._stored = await self._store.load()
+        state = end_trials_at(self._clock())(self._stored.state)
         try:
-            await self._kernel.make(self._stored.state)
+            await self._kernel.make(state)
+            if state != self._stored.state:
+                log.warning("taken back, since nobody confirmed it in time: what was on trial")
+                self._stored = await self._store.save(state, self._now(), {})
             self.problem = None
         except AppfwdError as error:
             self.problem = error
@@ -99,7 +118,11 @@ class Reconciler:
         batch: list[_Waiting] = []
         try:
             while True:
-                batch = [await self._queue.get()]
+                first = await self._next()
+                if first is None:
+                    await self._take_back(end_trials_at(self._clock()))
+                    continue
+                batch = [first]
                 while not self._queue.empty():
                     batch.append(self._queue.get_nowait())
                 await self._serve(batch)
@@ -107,6 +130,59 @@ class Reconciler:
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             _fail(batch, Unavailable("The daemon is stopping; the change was not made."))
+
+    async def take_back_all(self) -> None:
+        """Take back whatever is on trial: it does not outlive the daemon.
+
+        Raises:
+            AppfwdError: it could not be; the next start tries again.
+
+        """
+        if self._stored.state.trials:
+            log.warning("taking back what is on trial, since the daemon stops")
+            await self.submit(end_trials(lambda _trial: True), 0)
+
+    def deadline(self) -> float:
+        """Return when the next trial is taken back, as Unix time; 0 where there is none."""
+        end, now = self._stored.state.next_end(), self._clock()
+        return 0.0 if end is None else float(round(self._now() + end.seconds - now.seconds))
+
+    async def _next(self) -> _Waiting | None:
+        """Return the next change that waits; None where something on trial is over."""
+        while True:
+            wait = self._seconds_to_end()
+            try:
+                async with asyncio.timeout(None if wait is None else min(wait, _LOOK)):
+                    return await self._queue.get()
+            except TimeoutError:
+                if self._seconds_to_end() == 0:
+                    return None
+
+    def _seconds_to_end(self) -> float | None:
+        end, now = self._stored.state.next_end(), self._clock()
+        if end is None:
+            return None
+        if end.boot != now.boot:
+            return self._not_before(0)
+        return self._not_before(max(0.0, end.seconds - now.seconds))
+
+    def _not_before(self, wait: float) -> float:
+        return max(wait, self._failed_until - self._clock().seconds)
+
+    async def _take_back(self, change: Change) -> None:
+        before = self._stored.state.trials
+        entry = _Waiting(change, 0, asyncio.get_running_loop().create_future())
+        await self._serve([entry])
+        error = entry.done.exception()
+        if error is not None:
+            self._failed_until = self._clock().seconds + _AGAIN
+            log.critical("could not take back what was on trial: %s", error)
+            self.problem = error if isinstance(error, AppfwdError) else self.problem
+            return
+        ended = sorted(before - self._stored.state.trials, key=repr)
+        for trial in ended:
+            log.warning("taken back, since nobody confirmed it in time: %s", describe(trial))
+        self.on_reverted(ended)
 
     async def _serve(self, batch: Sequence[_Waiting]) -> None:
         batch = [entry for entry in batch if not entry.done.done()]
@@ -139,6 +215,7 @@ class Reconciler:
         if not taken:
             return
         await self._make_or_roll_back(state, old.state)
+        state = state.begun(self._clock())
         if state != old.state:
             try:
                 self._stored = await self._store.save(state, self._now(), owners)

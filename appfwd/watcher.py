@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from appfwd.core.work import Work
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Kernel
 from appfwd.reconciler import Reconciler
@@ -29,10 +30,11 @@ class Watcher:
         kernel: Kernel,
         *,
         told: Callable[[], None],
+        repaired: Callable[[Work], None] = lambda _work: None,
         gather: float = _GATHER,
     ) -> None:
         self._reconciler, self._kernel = reconciler, kernel
-        self._told, self._gather = told, gather
+        self._told, self._repaired, self._gather = told, repaired, gather
         self._policy, self._tables = asyncio.Event(), asyncio.Event()
 
     def policy_changed(self) -> None:
@@ -64,6 +66,10 @@ class Watcher:
     async def _look_at_policy(self) -> None:
         if not self._kernel.settled():
             await self._reconciler.refresh()
+            work = self._kernel.worked
+            if work is not None:
+                log.warning("after a change of policy by others: %s", work.text)
+                self._repaired(work)
 
     async def _look_at_tables(self) -> None:
         before = self._kernel.rivals

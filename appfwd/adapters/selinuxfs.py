@@ -61,6 +61,15 @@ class SelinuxFs:
         _version, _sequence, _enforcing, load, _deny = struct.unpack_from("=5I", data)
         return int(load)
 
+    def always_checks(self) -> bool:
+        """Tell whether packets are checked without any label (capability always_check_network).
+
+        Raises:
+            SelinuxDisabled: there is no selinuxfs.
+
+        """
+        return self._read("policy_capabilities/always_check_network").strip() == "1"
+
     def access(self, domain: str, packet_type: str) -> frozenset[str]:
         """Return the permissions of class ``packet`` that ``domain`` has on ``packet_type``.
 

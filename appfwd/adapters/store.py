@@ -20,7 +20,19 @@ from typing import Any, TypeVar
 from appfwd.errors import AppfwdError, StoreFailed
 from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.domain import parse_domain
-from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
+from appfwd.model.state import (
+    BaselineWas,
+    Bridge,
+    BridgeWas,
+    DesiredState,
+    Grant,
+    Guard,
+    GuardWasNot,
+    Moment,
+    Settings,
+    Trial,
+    Undo,
+)
 from appfwd.ports import Record, Stored
 
 T = TypeVar("T")
@@ -40,7 +52,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
+    (
+        """CREATE TABLE trial (
+            subject TEXT NOT NULL CHECK (subject IN ('bridge', 'baseline', 'guard')),
+            was TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            length REAL NOT NULL,
+            boot TEXT NOT NULL,
+            until REAL NOT NULL
+        )""",
+    ),
 )
+
+
+_SWITCHES = ("strict", "baseline", "active")
+_TRIAL = "subject, was, detail, length, boot, until"
 
 
 class SqliteStore:
@@ -104,6 +130,7 @@ class SqliteStore:
             for row in connection.execute(f"SELECT {columns} FROM rule ORDER BY id"):  # noqa: S608
                 member, record = _decode(row)
                 records[member] = record
+            trials = frozenset(map(_trial, connection.execute(f"SELECT {_TRIAL} FROM trial")))  # noqa: S608
         except AppfwdError as error:
             msg = f"The store {self._path} holds what appfwd never wrote: {error}"
             raise StoreFailed(msg) from error
@@ -113,8 +140,11 @@ class SqliteStore:
             frozenset(m for m in records if isinstance(m, Grant)),
             Settings(
                 Bridge(settings.get("bridge", Bridge.OPEN.value)),
+                strict=settings.get("strict", "no") == "yes",
+                baseline=settings.get("baseline", "no") == "yes",
                 active=settings.get("active", "yes") == "yes",
             ),
+            trials,
         )
         return Stored(state, records)
 
@@ -124,7 +154,7 @@ class SqliteStore:
         members: set[Grant | Guard] = {*state.guards, *state.grants}
         settings = {
             "bridge": state.settings.bridge.value,
-            "active": "yes" if state.settings.active else "no",
+            **{name: "yes" if getattr(state.settings, name) else "no" for name in _SWITCHES},
         }
         with closing(connection.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
@@ -149,6 +179,11 @@ class SqliteStore:
                     "INSERT INTO setting VALUES (?, ?) "
                     "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     settings.items(),
+                )
+                cursor.execute("DELETE FROM trial")
+                cursor.executemany(
+                    f"INSERT INTO trial ({_TRIAL}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    sorted(map(_trial_row, state.trials)),
                 )
                 cursor.execute("COMMIT")
             except BaseException:
@@ -185,3 +220,28 @@ def _decode(row: tuple[Any, ...]) -> tuple[Grant | Guard, Record]:
     if kind == "grant":
         return Grant(parse_domain(domain), place), record
     return Guard(place), record
+
+
+def _trial_row(trial: Trial) -> tuple[str, str, str, float, str, float]:
+    assert trial.until is not None  # noqa: S101 - it is in force before it is stored
+    end = (trial.length, trial.until.boot, trial.until.seconds)
+    match trial.undo:
+        case BridgeWas(bridge, strict):
+            return ("bridge", bridge.value, "strict" if strict else "", *end)
+        case BaselineWas(on):
+            return ("baseline", "on" if on else "off", "", *end)
+        case GuardWasNot(guard):
+            place = guard.destination
+            return ("guard", str(place), place.direction.value, *end)
+
+
+def _trial(row: tuple[Any, ...]) -> Trial:
+    subject, was, detail, length, boot, until = row
+    undo: Undo
+    if subject == "bridge":
+        undo = BridgeWas(Bridge(was), strict=detail == "strict")
+    elif subject == "baseline":
+        undo = BaselineWas(was == "on")
+    else:
+        undo = GuardWasNot(Guard(parse_destination(was, Direction(detail))))
+    return Trial(undo, length, Moment(boot, until))

@@ -60,8 +60,9 @@ class Property:
     kind: str
 
 
-_OPTIONS = ("options", "a{sv}")
+_OPTIONS, _FILTER = ("options", "a{sv}"), ("filter", "a{sv}")
 _DOMAIN, _DESTINATION = ("domain", "s"), ("destination", "s")
+_ROWS = ("rows", "aa{sv}")
 
 
 def _action(word: str) -> str:
@@ -73,15 +74,24 @@ METHODS: tuple[Method, ...] = (
     Method("Revoke", (_DOMAIN, _DESTINATION, _OPTIONS), (), _action("revoke")),
     Method("Guard", (_DESTINATION, _OPTIONS), (("id", "s"),), _action("guard")),
     Method("Unguard", (_DESTINATION, _OPTIONS), (), _action("unguard")),
-    Method("List", (("filter", "a{sv}"),), (("rows", "aa{sv}"),), _action("list")),
+    Method("List", (_FILTER,), (_ROWS,), _action("list")),
     Method(
         "Explain",
         (_DOMAIN, _DESTINATION, _OPTIONS),
         (("explanation", "a{sv}"),),
         _action("explain"),
     ),
-    Method("GetRules", (("filter", "a{sv}"),), (("rules", "a{sv}"),), _action("get-rules")),
+    Method("Who", (_DESTINATION, _OPTIONS), (_ROWS,), _action("who")),
+    Method("GetRules", (_FILTER,), (("rules", "a{sv}"),), _action("get-rules")),
+    Method("GetBaseline", (_FILTER,), (("baseline", "a{sv}"),), _action("get-baseline")),
+    Method("ListTypes", (_DOMAIN, _FILTER), (_ROWS,), _action("list-types")),
+    Method("ListObserved", (_FILTER,), (_ROWS,), _action("list-observed")),
+    Method("AcceptObserved", (_OPTIONS,), (("ids", "as"),), _action("accept-observed")),
+    Method("ForgetObserved", (_OPTIONS,), (("count", "x"),), _action("forget-observed")),
+    Method("Preview", (("change", "s"), _OPTIONS), (("preview", "a{sv}"),), _action("preview")),
+    Method("SetBaseline", (("enabled", "b"), _OPTIONS), (), _action("set-baseline")),
     Method("SetBridge", (("mode", "s"), _OPTIONS), (), _action("set-bridge")),
+    Method("Confirm", (_OPTIONS,), (("confirmed", "x"),), _action("confirm")),
     Method("Up", (_OPTIONS,), (), _action("up")),
     Method("Down", (_OPTIONS,), (), _action("down")),
 )
@@ -89,13 +99,19 @@ METHODS: tuple[Method, ...] = (
 SIGNALS: tuple[Signal, ...] = (
     Signal("Added", (("id", "s"), ("entry", "a{sv}"))),
     Signal("Removed", (("id", "s"), ("entry", "a{sv}"))),
+    Signal("Observed", (_ROWS,)),
+    Signal("Reverted", (("what", "s"),)),
+    Signal("Repaired", (("what", "a{sv}"),)),
 )
 
 PROPERTIES: tuple[Property, ...] = (
     Property("Active", "b"),
+    Property("Baseline", "b"),
     Property("Bridge", "s"),
+    Property("Deadline", "d"),
     Property("Enforcing", "b"),
     Property("Problem", "s"),
+    Property("Strict", "b"),
     Property("Version", "s"),
     Property("Warnings", "as"),
 )

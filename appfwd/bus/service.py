@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from appfwd.bus.dispatch import Dispatcher
 from appfwd.bus.lib import (
@@ -18,6 +19,7 @@ from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, PROPERTIES, SIGNALS
 from appfwd.bus.polkit import Polkit
 from appfwd.errors import Unavailable
 from appfwd.manager import Manager, entry_row
+from appfwd.model.observation import Observation
 from appfwd.ports import Stored
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -86,6 +88,30 @@ class Service:
         if changed:
             body: list[object] = [INTERFACE, changed, []]
             self._signal(_PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
+
+    def observed(self, new: Sequence[Observation]) -> None:
+        """Signal unlabelled traffic that was never seen before."""
+        rows: list[dict[str, object]] = [
+            {
+                "domain": one.domain,
+                "direction": one.destination.direction.value,
+                "destination": str(one.destination),
+            }
+            for one in new
+        ]
+        self.emit("Observed", [variants(row) for row in rows])
+
+    def reverted(self, what: str) -> None:
+        """Signal that a trial went back; ``what`` is a sentence."""
+        self.emit("Reverted", what)
+
+    def repaired(self, what: Mapping[str, object]) -> None:
+        """Signal what was made right after others had changed the policy.
+
+        ``what`` holds ``text`` (a sentence), ``types_added`` and ``types_removed`` (lists of packet
+        types), ``labels_added`` and ``labels_removed`` (numbers of map elements).
+        """
+        self.emit("Repaired", variants(dict(what)))
 
     def emit(self, name: str, *body: object) -> None:
         """Send one of our signals."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from appfwd.bus.client import Client
-from appfwd.cli.commands import COMMANDS, Answer
+from appfwd.cli.answer import Answer
+from appfwd.cli.commands import COMMANDS
+from appfwd.cli.console import for_people, say, tell
 from appfwd.cli.parser import build_parser
 from appfwd.cli.render import render
 from appfwd.errors import AppfwdError
@@ -25,29 +27,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = build_parser().parse_args(arguments)
     try:
         answer = asyncio.run(_ask(chosen))
-        if chosen.json:
-            text = json.dumps(answer.value, indent=2, sort_keys=True) + "\n"
-        else:
-            text = render(answer.kind, answer.value, terminal=sys.stdout.isatty())
-        sys.stdout.write(text)
-        sys.stdout.flush()
     except AppfwdError as error:
         return _fail(error, as_json=chosen.json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return 130
-    return answer.status
+    if chosen.json:
+        text = _json(answer.value)
+    else:
+        text = render(answer.kind, answer.value, terminal=for_people())
+    return answer.status if say(text) else 1
 
 
 def _fail(error: AppfwdError, *, as_json: bool) -> int:
     if as_json:
-        value = {"error": error.dbus_name(), "message": str(error)}
-        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+        say(_json({"error": error.dbus_name(), "message": str(error)}))
     else:
-        sys.stderr.write(f"appfwctl: {error}\n")
+        tell(f"appfwctl: {error}\n")
     return error.exit_status
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from appfwd import __version__
+from appfwd.cli.durations import parse_duration
 
 _DESTINATION = "like 10.0.0.5:3128, 10.0.0.0/8:80-90/tcp, [2001:db8::/32]:443, any:53/udp"
+_DOMAIN = "an SELinux process type, like mozilla_t"
 _EXIT = """exit status: 0 done; 1 failed; 2 wrong arguments; 3 unknown domain; 4 no such grant or
-guard; 5 not authorised; 6 SELinux is off; 7 the policy lacks what is asked; 8 another module opens
-our packets; 9 the policy could not be loaded; 10 nftables refused; 11 the kernel differs from what
-was asked; 12 the store failed; 13 busy; 14 the daemon cannot be reached. 'explain' exits with 20
-where the verdict is denied and 21 where it is partly."""
+guard, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7 the policy lacks what is asked;
+8 another module opens our packets; 9 the policy could not be loaded; 10 nftables refused; 11 the
+kernel differs from what was asked; 12 the store failed; 13 busy; 14 the daemon cannot be reached.
+'explain' exits with 20 where the verdict is denied and 21 where it is partly."""
+
+
+class _Commands:
+    """Commands, or the modes of one; each takes ``--json``, before or after its name."""
+
+    def __init__(self, parser: argparse.ArgumentParser, **more: Any) -> None:
+        self._parsers = parser.add_subparsers(**more)
+
+    def add(self, name: str, text: str) -> argparse.ArgumentParser:
+        """Add one, with what it does."""
+        command: argparse.ArgumentParser = self._parsers.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
+        command.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON"
+        )
+        return command
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser. Every command takes ``--json``, before or after its name."""
+    """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="appfwctl",
         description="Guard destinations and grant them to SELinux domains.",
@@ -25,41 +45,81 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON"
-        )
-        return command
-
-    _changes(add("guard", "from now on nobody reaches a destination but who is granted it"))
-    _changes(add("unguard", "take a guard away"))
-    _changes(add("grant", "open a destination to a domain"), domain=True)
-    _changes(
-        add("revoke", "take a grant away; open connections stop at the next packet"), domain=True
-    )
-    _changes(add("explain", "whether a domain reaches a destination now, and why"), domain=True)
-    listing = add("list", "grants and guards")
-    listing.add_argument("--kind", choices=("grant", "guard"), help="only these")
-    listing.add_argument("--domain", help="only grants of this domain")
-    add("rules", "labels, maps and counters, as they are in the kernel now")
-    add("status", "whether appfwd is in force")
-    bridge = add("bridge", "what becomes of packets without a label (shown without an argument)")
-    bridge.add_argument(
-        "mode",
-        nargs="?",
-        choices=("open", "close"),
-        help="who may use them: all, or as policy says",
-    )
-    add("up", "bring the stored guards and grants back into force")
-    down = add("down", "take the table and the policy module away; the stored state stays")
-    down.add_argument("--yes", action="store_true", help="do not ask")
+    commands = _Commands(parser, dest="command", metavar="COMMAND", required=True)
+    _guards(commands)
+    _questions(commands)
+    _baseline(commands.add("baseline", "label every port as the policy says (shown without more)"))
+    _bridge(commands.add("bridge", "what becomes of packets without a label (shown without more)"))
+    _observed(commands.add("observed", "unlabelled traffic that was seen under 'bridge observe'"))
+    commands.add("confirm", "make changes that were made with --for permanent")
+    commands.add("up", "bring what is stored back into force")
+    down = commands.add("down", "take the table and the policy module away; what is stored stays")
+    _yes(down)
     return parser
 
 
-def _changes(command: argparse.ArgumentParser, *, domain: bool = False) -> None:
+def _guards(commands: _Commands) -> None:
+    guard = commands.add("guard", "from now on nobody reaches a destination but who is granted it")
+    _trial(guard)
+    _place(guard)
+    _place(commands.add("unguard", "take a guard away"))
+    _place(commands.add("grant", "open a destination to a domain"), domain=True)
+    revoke = commands.add("revoke", "take a grant away; open connections stop at the next packet")
+    _place(revoke, domain=True)
+
+
+def _questions(commands: _Commands) -> None:
+    explain = commands.add("explain", "whether a domain reaches a destination now, and why")
+    _place(explain, domain=True)
+    _place(commands.add("who", "every domain that reaches a destination now, and through what"))
+    listing = commands.add("list", "grants and guards")
+    listing.add_argument("--kind", choices=("grant", "guard"), help="only these")
+    listing.add_argument("--domain", help="only grants of this domain")
+    types = commands.add("types", "what a domain may do with labelled packets, by the policy")
+    types.add_argument("domain", help=_DOMAIN)
+    commands.add("rules", "labels, maps and counters, as they are in the kernel now")
+    commands.add("status", "whether appfwd is in force")
+
+
+def _baseline(command: argparse.ArgumentParser) -> None:
+    modes = _Commands(command, dest="mode", metavar="MODE")
+    for mode, text in (
+        ("on", "label every port that the policy knows, both ways"),
+        ("off", "label only what is guarded or granted"),
+    ):
+        change = modes.add(mode, text)
+        _trial(change)
+        _yes(change)
+    modes.add("show", "the label of each port")
+
+
+def _bridge(command: argparse.ArgumentParser) -> None:
+    modes = _Commands(command, dest="mode", metavar="MODE")
+    _trial(modes.add("open", "every domain may use packets without a label"))
+    _trial(modes.add("observe", "the same, and what uses them is recorded"))
+    close = modes.add("close", "only those domains may that the policy lets")
+    close.add_argument(
+        "--strict",
+        action="store_true",
+        help="have the kernel check packets even while nothing is labelled",
+    )
+    _trial(close)
+    _yes(close)
+
+
+def _observed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--domain", help="only what this domain did")
+    command.add_argument(
+        "--with-baseline", action="store_true", help="as it would be with the baseline on"
+    )
+    what = command.add_mutually_exclusive_group()
+    what.add_argument(
+        "--accept", action="store_true", help="grant what would be lost with the bridge closed"
+    )
+    what.add_argument("--forget", action="store_true", help="forget all of it")
+
+
+def _place(command: argparse.ArgumentParser, *, domain: bool = False) -> None:
     command.add_argument(
         "--in",
         dest="inbound",
@@ -67,5 +127,19 @@ def _changes(command: argparse.ArgumentParser, *, domain: bool = False) -> None:
         help="peers connect to our port, instead of us to theirs",
     )
     if domain:
-        command.add_argument("domain", help="an SELinux process type, like mozilla_t")
+        command.add_argument("domain", help=_DOMAIN)
     command.add_argument("destination", help=_DESTINATION)
+
+
+def _trial(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="TIME",
+        type=parse_duration,
+        help="go back after this time (like 60s, 5m, 1h), unless it is confirmed",
+    )
+
+
+def _yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="do not ask")

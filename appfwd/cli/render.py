@@ -26,8 +26,22 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], *, terminal: boo
         yield "  ".join(cells).rstrip()
 
 
+def when(seconds: float, form: str = "%Y-%m-%d %H:%M") -> str:
+    """Return a Unix time as local time."""
+    return time.strftime(form, time.localtime(seconds))
+
+
+def goes_back(seconds: float) -> str:
+    """Say when what is tried goes back (Unix time)."""
+    at = when(seconds, "%Y-%m-%d %H:%M:%S")
+    return f"goes back at {at}, unless you confirm with 'appfwctl confirm'"
+
+
 def _done(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
     yield value["result"]
+    if "until" in value:
+        until = value["until"]
+        yield "nothing goes back: it was so before" if until is None else f"it {goes_back(until)}"
 
 
 def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
@@ -42,7 +56,7 @@ def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: 
             row["domain"] or "-",
             row["direction"],
             row["destination"],
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])),
+            when(row["created"]),
             "dormant: the policy has no such domain" if row["dormant"] else "",
         )
         for row in rows
@@ -83,17 +97,113 @@ def _explain(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT00
     yield value["remedy"]
 
 
+def _who_reaches(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "no domain reaches it"
+        return
+    cells = [(r["domain"], r["verdict"], r["through"], ",".join(r["labels"])) for r in rows]
+    yield from table(cells, ("DOMAIN", "VERDICT", "THROUGH", "LABELS"), terminal=terminal)
+
+
+def _types(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "the policy lets it do nothing with packets"
+        return
+    cells = [
+        (
+            row["source"],
+            row["target"],
+            ",".join(row["permissions"]),
+            row["kind"],
+            "yes" if row["holds"] else "no",
+            row["condition"] or "-",
+        )
+        for row in rows
+    ]
+    header = ("SOURCE", "TARGET", "PERMISSIONS", "KIND", "HOLDS", "CONDITION")
+    yield from table(cells, header, terminal=terminal)
+
+
+def _labels(value: Mapping[str, Any], terminal: bool) -> Lines:  # noqa: FBT001
+    if terminal and not value["enabled"]:
+        yield "The baseline is off; with 'appfwctl baseline on' ports would have these labels:"
+    cells = [
+        (
+            row["protocol"],
+            row["ports"],
+            row["direction"],
+            row["packet_type"],
+            row["port_type"] or "-",
+            "the policy's default" if row["default"] else "",
+        )
+        for row in value["rows"]
+    ]
+    header = ("PROTOCOL", "PORT", "DIRECTION", "LABEL", "PORT-TYPE", "NOTE")
+    if cells or not terminal:
+        yield from table(cells, header, terminal=terminal)
+    if cells and value["report"]:
+        yield ""
+    yield from value["report"]
+
+
+def _observed(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "nothing was observed; 'appfwctl bridge observe' records what has no label"
+        return
+    cells = [
+        (
+            row["domain"],
+            row["direction"],
+            row["destination"],
+            str(row["count"]),
+            when(row["first"]),
+            when(row["last"]),
+            _fate(row),
+            row["label"] or "-",
+            row["remedy"],
+        )
+        for row in rows
+    ]
+    header = (
+        *("DOMAIN", "DIRECTION", "DESTINATION", "COUNT", "FIRST", "LAST"),
+        *("IF-CLOSED", "LABEL", "REMEDY"),
+    )
+    yield from table(cells, header, terminal=terminal)
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    """Return what becomes of something observed when the bridge is closed."""
+    if row["loses"]:
+        return "lost"
+    return "granted" if row["granted"] else "passes"
+
+
 def _status(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
     yield f"appfwd {value['Version']}: {'in force' if value['Active'] else 'down'}"
     yield f"SELinux: {'enforcing' if value['Enforcing'] else 'permissive (nothing is refused)'}"
-    yield f"bridge: {value['Bridge']}"
+    yield f"baseline: {_on(value['Baseline'])}"
+    yield f"bridge: {_mode(value['Bridge'], strict=value['Strict'])}"
+    if value["Deadline"]:
+        yield f"on trial: {goes_back(value['Deadline'])}"
     if value["Problem"]:
         yield f"problem: {value['Problem']}"
     yield from (f"warning: {warning}" for warning in value["Warnings"])
 
 
+def _baseline(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
+    yield _on(value["baseline"])
+
+
 def _bridge(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
-    yield value["bridge"]
+    yield _mode(value["bridge"], strict=value["strict"])
+
+
+def _on(on: bool) -> str:  # noqa: FBT001
+    return "on" if on else "off"
+
+
+def _mode(mode: str, *, strict: bool) -> str:
+    return f"{mode}{', strictly' if strict else ''}"
 
 
 _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
@@ -101,6 +211,11 @@ _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
     "list": _list,
     "rules": _rules,
     "explain": _explain,
+    "who": _who_reaches,
+    "types": _types,
+    "labels": _labels,
+    "observed": _observed,
     "status": _status,
+    "baseline": _baseline,
     "bridge": _bridge,
 }

@@ -10,30 +10,58 @@ lost, so it is looked up by both ends: as a reply to us it must not escape the g
 end, as ours it must not escape the guard of its local port. Local ports of the ephemeral range
 are left out of the latter, or a guard of every inbound port would cut off every UDP client.
 
+Where nothing is guarded, a flow that is not sure is taken for what its ports make likely: a peer's
+first packet, from a port that is not ephemeral to one of ours that is, for an answer to us; and TCP
+that we send the other way about, for our answer. (Not UDP: whoever may bind such a port could then
+reach any peer as if it answered.)
+
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
-first cells that are not guarded, then guards of the end that was not asked for, then guards of
-the destination itself.
+first what is observed, then the baseline by protocol and by port, then cells that are not guarded,
+then guards of the end that was not asked for, then guards of the destination itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from appfwd.core.expressions import (
+    COUNTER,
+    DNAT,
+    IS_SURE,
+    LOCAL,
+    MAKE_SURE,
+    NEW,
+    NO_ENTRY,
+    NO_IPSEC,
+    SYN_ALONE,
+    Expr,
+    Rule,
+    ct,
+    direction_is,
+    goto,
+    inside,
+    jump,
+    label,
+    label_from,
+    meta,
+    one_of,
+    outside,
+    payload,
+    protocol_is,
+)
+from appfwd.core.lines import LineMap
+from appfwd.core.seen import MARK, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction
-from appfwd.model.services import PORT_PROTOCOLS, Interval
-
-#: Bit of the conntrack label (128 bits, rarely used by anyone) that marks a sure direction.
-SURE = 127
+from appfwd.model.services import ICMP, ICMPV6, PORT_PROTOCOLS, PROTOCOLS, Interval
 
 #: netfilter priorities (include/uapi/linux/netfilter_ipv4.h): mangle; just past destination NAT;
 #: past NF_IP_PRI_SELINUX_LAST (225), where the send check is made.
 MANGLE, PAST_DNAT, PAST_SELINUX = -150, -99, 300
 
-Expr = Mapping[str, Any]
-Rule = tuple[Expr, ...]
+_OUT, _IN = Direction.OUT, Direction.IN
 
 
 class MapName(NamedTuple):
@@ -82,96 +110,163 @@ _TARGET_IN_NAT = End(("saddr", "original"), ("proto-src", "reply"))
 _PEER_PORT_IN = End(("saddr", "original"), ("proto-src", "original"))
 
 
-def build(maps: frozenset[MapName], unlabeled: str, ephemeral: Interval) -> dict[str, Chain]:
-    """Return every chain for a table with ``maps``; jumped-to chains first."""
-    out, into = Direction.OUT, Direction.IN
+@dataclass(frozen=True)
+class Layout:
+    """What there is to look up, and the facts that the rules need.
+
+    ``seen`` are the directions that are observed; ``ephemeral`` the local ports of clients.
+    """
+
+    maps: frozenset[MapName]
+    lines: frozenset[LineMap]
+    seen: frozenset[Direction]
+    unlabeled: str
+    ephemeral: Interval
+
+    def sets(self) -> frozenset[SeenSet]:
+        """Return the sets of what was seen."""
+        return frozenset(SeenSet(direction, family) for direction in self.seen for family in Family)
+
+    def turns(self) -> bool:
+        """Tell whether it matters which way a flow goes, where nothing is guarded."""
+        return bool(self.lines) or any(not name.guard for name in self.maps)
+
+    def by_line(self, direction: Direction, port: tuple[str, str]) -> Iterator[Rule]:
+        """Look up the baseline, by protocol and then by port."""
+        names = [name for name in sorted(self.lines, key=str) if name.direction is direction]
+        for name in names:
+            if name.protocol is None:
+                yield (label_from(name, ct("protocol")), COUNTER)
+        for name in names:
+            if name.protocol is not None:
+                yield (protocol_is(name.protocol), label_from(name, ct(*port)), COUNTER)
 
     def by_tuple(
-        direction: Direction, end: End, *when: Expr, guard: bool = True
-    ) -> tuple[Rule, ...]:
-        names = _present(maps, direction, guard=guard)
-        return tuple((*when, _set_from(name, *_tuple_key(name, end)), _COUNTER) for name in names)
+        self, direction: Direction, end: End, *when: Expr, guard: bool = True
+    ) -> Iterator[Rule]:
+        """Look up cells by one end of the connection."""
+        for name in self._present(direction, guard=guard):
+            yield (*when, label_from(name, *_tuple_key(name, end)), COUNTER)
 
-    def stray(peer: str, far: str, near: str) -> tuple[Rule, ...]:
-        outside = _outside(_payload("th", near), ephemeral)
-        return (
-            *_by_header(maps, into, peer, near, _HAS_PORTS, outside),
-            *_by_header(maps, out, peer, far),
-        )
+    def by_header(
+        self, direction: Direction, address: str, port: str, *when: Expr
+    ) -> Iterator[Rule]:
+        """Look up guards by the packet's own headers, where it has no conntrack entry."""
+        for name in self._present(direction, guard=True):
+            key = (payload(_ip(name.family), address), meta("l4proto"), payload("th", port))
+            yield (*when, label_from(name, *key), COUNTER)
 
-    not_ephemeral = _outside(_ct("proto-src", "original"), ephemeral)
-    return {
-        "out_sure": Chain((*by_tuple(out, _TARGET_OUT), *by_tuple(out, _TARGET_OUT_NAT, _DNAT))),
-        "in_sure": Chain((*by_tuple(into, _TARGET_IN), *by_tuple(into, _TARGET_IN_NAT, _DNAT))),
-        "out_flow": Chain(
-            (
-                *by_tuple(out, _TARGET_OUT, guard=False),
-                (_IS_SURE, _goto("out_sure")),
-                *by_tuple(into, _OUR_PORT_OUT, _HAS_PORTS, not_ephemeral),
-                (_goto("out_sure"),),
-            )
-        ),
-        "in_flow": Chain(
-            (
-                *by_tuple(into, _TARGET_IN, guard=False),
-                (_IS_SURE, _goto("in_sure")),
-                *by_tuple(out, _PEER_PORT_IN),
-                (_goto("in_sure"),),
-            )
-        ),
-        "out_stray": Chain(stray("daddr", "dport", "sport")),
-        "in_stray": Chain(stray("saddr", "sport", "dport")),
-        "output": Chain(_entry("out_stray", "out_flow", "in_flow"), Base("output", MANGLE)),
+    def icmp_by_header(self, direction: Direction) -> Iterator[Rule]:
+        """Label ICMP without an entry, as neighbour discovery is."""
+        name = LineMap(direction, None)
+        if name in self.lines:
+            protocol = meta("l4proto")
+            yield (one_of(protocol, (ICMP, ICMPV6)), label_from(name, protocol), COUNTER)
+
+    def _present(self, direction: Direction, *, guard: bool) -> list[MapName]:
+        names = (MapName(direction, guard, family) for family in Family)
+        return [name for name in names if name in self.maps]
+
+
+def build(layout: Layout) -> dict[str, Chain]:
+    """Return every chain of the table; jumped-to chains first."""
+    chains = {name: Chain(tuple(rules)) for name, rules in _looking_up(layout).items()}
+    if layout.seen:
+        chains[MARK] = Chain(mark_rules())
+    for direction in sorted(layout.seen, key=lambda d: d.value):
+        chains[chain_of(direction)] = Chain(seen_rules(direction))
+    return chains | {
+        "output": Chain(tuple(_entry(layout, _OUT, _IN)), Base("output", MANGLE)),
         "output_nat": Chain(
-            ((_DNAT, _direction("original"), _jump("out_sure")),), Base("output", PAST_DNAT)
+            ((DNAT, direction_is("original"), jump("out_guards")),), Base("output", PAST_DNAT)
         ),
-        "input": Chain(_entry("in_stray", "in_flow", "out_flow"), Base("input", MANGLE)),
+        "input": Chain(tuple(_entry(layout, _IN, _OUT)), Base("input", MANGLE)),
         "clear": Chain(
-            ((_LOCAL, _NO_IPSEC, {"secmark": unlabeled}),), Base("postrouting", PAST_SELINUX)
+            ((LOCAL, NO_IPSEC, label(layout.unlabeled)),), Base("postrouting", PAST_SELINUX)
         ),
     }
 
 
-def _entry(stray: str, original: str, reply: str) -> tuple[Rule, ...]:
-    """Return the rules of a base chain that labels."""
+def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
+    """Return the chains that find a label: by flow, sure or not, and by header."""
+    our_port = (_HAS_PORTS, outside(ct("proto-src", "original"), layout.ephemeral))
+    in_guards = list(layout.by_tuple(_IN, _OUR_PORT_OUT, *our_port))
+    out_guards = list(layout.by_tuple(_OUT, _PEER_PORT_IN))
+    out_found = [
+        *layout.by_line(_OUT, _TARGET_OUT.port),
+        *layout.by_tuple(_OUT, _TARGET_OUT, guard=False),
+    ]
+    in_found = [
+        *layout.by_line(_IN, _TARGET_IN_NAT.port),
+        *layout.by_tuple(_IN, _TARGET_IN, guard=False),
+    ]
+    chains: dict[str, list[Rule]] = {
+        "out_guards": [
+            *layout.by_tuple(_OUT, _TARGET_OUT),
+            *layout.by_tuple(_OUT, _TARGET_OUT_NAT, DNAT),
+        ],
+        "in_guards": [
+            *layout.by_tuple(_IN, _TARGET_IN),
+            *layout.by_tuple(_IN, _TARGET_IN_NAT, DNAT),
+        ],
+        "out_sure": [*out_found, (goto("out_guards"),)],
+        "in_sure": [*in_found, (goto("in_guards"),)],
+    }
+    out_flow: list[Rule] = [(IS_SURE, goto("out_sure"))]
+    in_flow: list[Rule] = [(IS_SURE, goto("in_sure"))]
+    if layout.turns():
+        chains["out_turned"] = [
+            *layout.by_line(_IN, _OUR_PORT_OUT.port),
+            *layout.by_tuple(_IN, _OUR_PORT_OUT, guard=False),
+            *in_guards,
+            (goto("out_guards"),),
+        ]
+        chains["in_turned"] = [
+            *layout.by_line(_OUT, _PEER_PORT_IN.port),
+            *layout.by_tuple(_OUT, _PEER_PORT_IN, guard=False),
+            *out_guards,
+            (goto("in_guards"),),
+        ]
+        out_flow.append((protocol_is(_TCP), *_from_server(layout), goto("out_turned")))
+        in_flow.append((_CT_HAS_PORTS, *_from_server(layout), goto("in_turned")))
+    chains["out_flow"] = [*out_flow, *out_found, *in_guards, (goto("out_guards"),)]
+    chains["in_flow"] = [*in_flow, *in_found, *out_guards, (goto("in_guards"),)]
+    chains["out_stray"] = list(_stray(layout, _OUT, "daddr", "dport", "sport"))
+    chains["in_stray"] = list(_stray(layout, _IN, "saddr", "sport", "dport"))
+    return chains
+
+
+def _from_server(layout: Layout) -> tuple[Expr, Expr]:
+    """Match a flow that looks as if it were opened by the answer of a server to a client."""
     return (
-        (_NEW, _SYN_ALONE, {"mangle": {"key": _ct("label"), "value": SURE}}),
-        (_direction("original"), _jump(original)),
-        (_direction("reply"), _jump(reply)),
-        (_NO_ENTRY, _jump(stray)),
+        outside(ct("proto-src", "original"), layout.ephemeral),
+        inside(ct("proto-src", "reply"), layout.ephemeral),
     )
 
 
-def _present(maps: frozenset[MapName], direction: Direction, *, guard: bool) -> list[MapName]:
-    names = (MapName(direction, guard, family) for family in Family)
-    return [name for name in names if name in maps]
+def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str) -> Iterator[Rule]:
+    ours = (_HAS_PORTS, outside(payload("th", near), layout.ephemeral))
+    yield from layout.icmp_by_header(direction)
+    yield from layout.by_header(_IN, peer, near, *ours)
+    yield from layout.by_header(_OUT, peer, far)
 
 
-def _by_header(
-    maps: frozenset[MapName], direction: Direction, address: str, port: str, *when: Expr
-) -> tuple[Rule, ...]:
-    """Look up guards by the packet's own headers, for packets without a conntrack entry."""
-    return tuple(
-        (
-            *when,
-            _set_from(
-                name,
-                _payload(_ip(name.family), address),
-                {"meta": {"key": "l4proto"}},
-                _payload("th", port),
-            ),
-            _COUNTER,
-        )
-        for name in _present(maps, direction, guard=True)
-    )
+def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
+    """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
+    yield (NEW, SYN_ALONE, MAKE_SURE)
+    if original in layout.seen:
+        yield (NEW, direction_is("original"), jump(chain_of(original)))
+    yield (direction_is("original"), jump(f"{original.value}_flow"))
+    yield (direction_is("reply"), jump(f"{reply.value}_flow"))
+    yield (NO_ENTRY, jump(f"{original.value}_stray"))
 
 
 def _tuple_key(name: MapName, end: End) -> tuple[Expr, Expr, Expr]:
     (address, address_of), (port, port_of) = end
     return (
-        _ct(f"{_ip(name.family)} {address}", address_of),
-        _ct("protocol"),  # the same in both directions; listings name none
-        _ct(port, port_of),
+        ct(f"{_ip(name.family)} {address}", address_of),
+        ct("protocol"),  # the same in both directions; listings name none
+        ct(port, port_of),
     )
 
 
@@ -179,48 +274,6 @@ def _ip(family: Family) -> str:
     return "ip" if family is Family.IPV4 else "ip6"
 
 
-def _ct(key: str, direction: str | None = None) -> Expr:
-    return {"ct": {"key": key} if direction is None else {"key": key, "dir": direction}}
-
-
-def _payload(protocol: str, field: str) -> Expr:
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-def _match(left: Expr, right: object, operator: str = "==") -> Expr:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _set_from(name: MapName, *key: Expr) -> Expr:
-    return {"secmark": {"map": {"key": {"concat": list(key)}, "data": f"@{name}"}}}
-
-
-def _outside(left: Expr, interval: Interval) -> Expr:
-    return _match(left, {"range": [interval.first, interval.last]}, "!=")
-
-
-def _direction(which: str) -> Expr:
-    return _match(_ct("direction"), which)
-
-
-def _jump(chain: str) -> Expr:
-    return {"jump": {"target": chain}}
-
-
-def _goto(chain: str) -> Expr:
-    return {"goto": {"target": chain}}
-
-
-_COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
-_NEW = _match(_ct("state"), "new", "in")
-_NO_ENTRY = _match(_ct("state"), ["invalid", "untracked"], "in")
-_DNAT = _match(_ct("status"), "dnat", "in")
-_IS_SURE = _match(_ct("label"), SURE, "in")
-_SYN_ALONE = _match({"&": [_payload("tcp", "flags"), {"|": ["fin", "syn", "rst", "ack"]}]}, "syn")
-_HAS_PORTS = _match(
-    {"meta": {"key": "l4proto"}},
-    {"set": sorted(PORT_PROTOCOLS)},
-)
-#: Sent by this machine: no packet that was forwarded has left the input interface empty.
-_LOCAL = _match({"meta": {"key": "iif"}}, "0")
-_NO_IPSEC = _match({"rt": {"key": "ipsec"}}, False)  # noqa: FBT003 - as listed by libnftables
+_TCP = PROTOCOLS["tcp"]
+_HAS_PORTS = one_of(meta("l4proto"), PORT_PROTOCOLS)
+_CT_HAS_PORTS = one_of(ct("protocol"), PORT_PROTOCOLS)

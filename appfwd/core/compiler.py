@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from appfwd.core.audience import NamedByContent, PacketTypes, label_cells
+from appfwd.core.audience import Base, NamedByContent, PacketTypes, label_cells
+from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Cell, Claim, cells
 from appfwd.core.module import Module, kernel_rights
 from appfwd.core.table import Table, compile_table
@@ -17,12 +18,15 @@ from appfwd.model.state import Bridge, DesiredState
 class Machine:
     """What the compiler must know of this machine.
 
-    ``ephemeral`` is the range of local ports that clients get (ip_local_port_range, ip(7)).
+    ``ephemeral`` is the range of local ports that clients get (ip_local_port_range, ip(7));
+    ``baseline`` are the labels that the policy itself has for every port (a function of it, kept
+    beside it since it takes some milliseconds).
     """
 
     policy: LoadedPolicy
     contexts: KernelContexts
     ephemeral: Interval
+    baseline: Baseline
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,23 @@ def compile_state(
     Domains that the policy no longer has (their package is gone) get nothing; their grants stay
     in the desired state and count again when the domain is back.
     """
-    if not state.settings.active:
-        return Artefacts(Module(), Table(), state.settings.bridge, active=False)
+    settings = state.settings
+    if not settings.active:
+        return Artefacts(Module(), Table(), settings.bridge, active=False)
     types = types or NamedByContent()
-    policy = machine.policy
+    policy, contexts, bridge = machine.policy, machine.contexts, settings.bridge
     found = (_present(cell, policy.domains) for cell in cells(state))
-    own = kernel_rights(machine.contexts)
-    labelled = label_cells(found, state.settings.bridge, policy.unlabeled, types, own)
-    bridge = state.settings.bridge
-    # The bridge is needed as soon as one object is there; before, nothing of ours need be.
-    bridged = bridge is Bridge.OPEN and bool(labelled)
-    module = Module({cell.packet_type: cell.rights for cell in labelled}, bridged)
-    table = compile_table(labelled, machine.contexts, machine.ephemeral)
+    own = kernel_rights(contexts)
+    baseline = machine.baseline if settings.baseline else Baseline()
+    labelled = label_cells(found, Base(bridge, policy, baseline), types, own)
+    table = compile_table(labelled, baseline, bridge, contexts, machine.ephemeral)
+    module = Module(
+        {cell.packet_type: cell.rights for cell in labelled},
+        # The bridge is needed as soon as one object is there; before, nothing of ours need be.
+        bridge=bridge.passes and bool(table.contexts),
+        observed=bool(table.sets),
+        strict=settings.strict,
+    )
     spare = _spare(state.domains() & policy.domains, types, own)
     return Artefacts(module, table, bridge, spare=spare)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from appfwd.core.chains import MapName
-from appfwd.core.table import Key, Table, lookup
+from appfwd.core.table import Table, labels_at
 from appfwd.model.destination import Destination
 from appfwd.model.state import DesiredState, Grant
 
@@ -36,17 +35,13 @@ class Explanation:
     grants: tuple[Grant, ...]
 
 
-def labels_at(table: Table, destination: Destination, unlabeled: str) -> frozenset[str]:
+def labels_of(table: Table, destination: Destination, unlabeled: str) -> frozenset[str]:
     """Return the labels that packets to and from ``destination`` get from ``table``."""
-    found: set[str] = set()
-    for rectangle in destination.rectangles():
-        elements: dict[Key, str] = {}
-        for guard in (False, True):
-            name = MapName(destination.direction, guard, rectangle.peer.family)
-            elements.update(table.maps.get(name, {}))
-        for label in lookup(elements, rectangle.peer, rectangle.services):
-            found.add(unlabeled if label is None else label)
-    return frozenset(found)
+    direction = destination.direction
+    found = frozenset[str | None]().union(
+        *(labels_at(table, direction, r.peer, r.services) for r in destination.rectangles())
+    )
+    return frozenset(unlabeled if label is None else label for label in found)
 
 
 def explain(  # noqa: PLR0913 - all are facts of one question
@@ -69,10 +64,8 @@ def explain(  # noqa: PLR0913 - all are facts of one question
     ]
     allowed = {part.allowed for part in parts}
     verdict = "partly" if len(allowed) > 1 else "allowed" if allowed == {True} else "denied"
-    guards = [g.destination for g in state.guards if _touches(g.destination, destination)]
-    grants = [
-        g for g in state.grants if g.domain == domain and _touches(g.destination, destination)
-    ]
+    guards = [g.destination for g in state.guards if g.destination.overlaps(destination)]
+    grants = [g for g in state.grants if g.domain == domain and g.destination.overlaps(destination)]
     guards.sort(key=Destination.sort_key)
     grants.sort(key=lambda grant: grant.destination.sort_key())
     return Explanation(
@@ -82,17 +75,6 @@ def explain(  # noqa: PLR0913 - all are facts of one question
         tuple(part.label for part in parts),
         tuple(guards),
         tuple(grants),
-    )
-
-
-def _touches(one: Destination, other: Destination) -> bool:
-    return one.direction is other.direction and any(
-        a.peer.family is b.peer.family
-        and a.peer.first <= b.peer.last
-        and b.peer.first <= a.peer.last
-        and a.services.overlaps(b.services)
-        for a in one.rectangles()
-        for b in other.rectangles()
     )
 
 

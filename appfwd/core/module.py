@@ -6,24 +6,37 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from appfwd.core.avc import SEEN_TYPES
 from appfwd.core.cil import Node, allow, render
 from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
 
 PACKET_ATTRIBUTE = "appfwd_packet_type"
 BRIDGE_ATTRIBUTE = "appfwd_bridge"
+OBSERVED_ATTRIBUTE = "appfwd_observed"
+STRICT_ATTRIBUTE = "appfwd_strict"
 DOMAIN_ATTRIBUTE = "domain"
+#: What a policy must have for ``strict``: without its rules for these nothing would get out.
+STRICT_NEEDS = (DOMAIN_ATTRIBUTE, "netif_type", "node_type")
 
 #: What the kernel needs of every packet type: resets, ICMP errors and other packets that no
 #: process sends are checked as its own domain (security/selinux/hooks.c, selinux_ip_postroute).
 KERNEL_NEEDS = ("send",)
+_BOTH = ("recv", "send")
 
 
 @dataclass(frozen=True)
 class Module:
-    """What the loaded module gives: packet types with their users, and the bridge."""
+    """What the loaded module gives: packet types with their users, and three switches.
+
+    ``bridge``: every domain may use unlabelled packets. ``observed``: every domain may use those
+    of the types for observing, which is recorded. ``strict``: packets are checked even where no
+    label exists.
+    """
 
     types: Mapping[str, Rights] = field(default_factory=dict)
     bridge: bool = False
+    observed: bool = False
+    strict: bool = False
 
     def covers(self, other: Module) -> bool:
         """Tell whether all types of ``other`` are here with the same users."""
@@ -39,7 +52,17 @@ def loaded_module(policy: LoadedPolicy, contexts: KernelContexts) -> Module:
     """Return what of ours is in the loaded policy, the kernel's own needs left out."""
     own = kernel_rights(contexts)
     types = {name: rights - own for name, rights in policy.packet_rights.items()}
-    return Module(types, policy.bridge)
+    return Module(
+        types,
+        bridge=policy.bridge,
+        observed=OBSERVED_ATTRIBUTE in policy.attributes,
+        strict=STRICT_ATTRIBUTE in policy.attributes,
+    )
+
+
+def is_installed(policy: LoadedPolicy) -> bool:
+    """Tell whether a module of ours is in the loaded policy, whatever it gives."""
+    return PACKET_ATTRIBUTE in policy.attributes
 
 
 def module_text(module: Module, contexts: KernelContexts) -> str:
@@ -49,7 +72,7 @@ def module_text(module: Module, contexts: KernelContexts) -> str:
 
 def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     yield ("typeattribute", PACKET_ATTRIBUTE)
-    for name in sorted(module.types):
+    for name in sorted({*module.types, *SEEN_TYPES}):
         yield ("type", name)
         yield ("roletype", contexts.role, name)
         yield ("typeattributeset", PACKET_ATTRIBUTE, (name,))
@@ -57,10 +80,48 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     for target in (PACKET_ATTRIBUTE, contexts.unlabeled):
         yield allow(contexts.loader, target, ("relabelto",))
     if module.bridge:
-        yield ("typeattribute", BRIDGE_ATTRIBUTE)
-        yield ("typeattributeset", BRIDGE_ATTRIBUTE, (DOMAIN_ATTRIBUTE,))
-        yield allow(BRIDGE_ATTRIBUTE, contexts.unlabeled, ("send", "recv"))
+        yield from _all_domains(BRIDGE_ATTRIBUTE)
+        yield allow(BRIDGE_ATTRIBUTE, contexts.unlabeled, _BOTH)
+    if module.observed:
+        yield from _all_domains(OBSERVED_ATTRIBUTE)
+        for name in sorted(SEEN_TYPES):
+            yield allow(OBSERVED_ATTRIBUTE, name, _BOTH)
+            yield ("auditallow", OBSERVED_ATTRIBUTE, name, ("packet", _BOTH))
+    if module.strict:
+        yield from _strict(contexts)
     yield from _grants(module)
+
+
+def _all_domains(attribute: str) -> Iterator[Node]:
+    """Yield an attribute of our own that stands for every domain, so that its rules are ours."""
+    yield ("typeattribute", attribute)
+    yield ("typeattributeset", attribute, (DOMAIN_ATTRIBUTE,))
+
+
+def _strict(contexts: KernelContexts) -> Iterator[Node]:
+    """Yield the capability, and rules that let all pass that it checks beside packets.
+
+    With always_check_network the kernel also checks peers, interfaces and hosts for every packet
+    (security/selinux/hooks.c, selinux_peerlbl_enabled), which policies are not made for.
+    """
+    yield ("policycap", "always_check_network")
+    yield from _all_domains(STRICT_ATTRIBUTE)
+    unlabeled = contexts.unlabeled
+    yield (
+        "optional",
+        "appfwd_strict_peer",
+        ("allow", STRICT_ATTRIBUTE, unlabeled, ("peer", ("recv",))),
+    )
+    for target, kind, permissions in (
+        ("netif_type", "netif", ("ingress", "egress")),
+        ("node_type", "node", ("recvfrom", "sendto")),
+    ):
+        yield (
+            "optional",
+            f"appfwd_strict_{kind}",
+            ("allow", STRICT_ATTRIBUTE, target, (kind, permissions)),
+            ("allow", unlabeled, target, (kind, permissions)),
+        )
 
 
 def _grants(module: Module) -> Iterator[Node]:
@@ -77,11 +138,3 @@ def _grants(module: Module) -> Iterator[Node]:
 def _block_name(domain: str) -> str:
     """Return the name of a domain's block; no dot may stand in it, and no two may be alike."""
     return "appfwd_of_" + domain.replace("-", "--").replace(".", "-_")
-
-
-def module_for(wanted: Mapping[str, Rights], *, bridge: bool, kept: Mapping[str, Rights]) -> Module:
-    """Return the module to load: the wanted types and those that are still named or kept.
-
-    Types are named by their users, so a name in both has the same users in both.
-    """
-    return Module({**kept, **wanted}, bridge)

@@ -9,20 +9,22 @@ The bridge is closed with the load before the table, since the table may open wh
 closed bridge shuts; and opened with a load of its own after it, since only the new table may
 shut what the bridge opens. Where the table has no label yet the kernel checks no packet, and the
 bridge must be there before the first. After each step nothing is allowed that neither the old
-nor the new state allows.
+nor the new state allows. The capability of a strict bridge goes with the last load, comes with the
+first. Rules that let observed packets pass come before the table marks any; they are dropped with
+the bridge where it closes, and else with a load that happens anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from appfwd.core.avc import SEEN_TYPES
 from appfwd.core.compiler import Artefacts
 from appfwd.core.module import Module
 from appfwd.core.nft import Json, adopt_commands, delete_commands, table_commands
 from appfwd.core.table import Table
 from appfwd.model.policy import Rights
-from appfwd.model.state import Bridge
 
 #: Types kept loaded in case they are wanted again, which saves a policy load.
 KEEP_AT_MOST = 256
@@ -33,13 +35,20 @@ class Snapshot:
     """What the kernel has: our part of the policy, and our table.
 
     A table that is missing is the empty table; None is one that is not as we make it. An
-    ``orphan`` is ours by its content, but the process that owned it has ended.
+    ``orphan`` is ours by its content, but the process that owned it has ended. ``installed`` tells
+    whether a module of ours is there at all.
     """
 
     module: Module
     table: Table | None
     table_exists: bool = True
     orphan: bool = False
+    installed: bool = True
+
+    @property
+    def labelling(self) -> bool:
+        """Tell whether the kernel may check packets: by a label in the table, or strictly."""
+        return self.table is None or bool(self.table.contexts) or self.module.strict
 
 
 @dataclass(frozen=True)
@@ -72,33 +81,55 @@ def plan(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> tuple[Step, .
     """
     if not wanted.active:
         return _removal(snapshot)
-    loaded, goal = snapshot.module, wanted.module
-    # A table that is not as we make it may name any type.
-    any_type = frozenset(loaded.types)
-    named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
-    labelling = snapshot.table is None or bool(snapshot.table.contexts)
-    bridge = loaded.bridge and wanted.bridge is not Bridge.CLOSED
-    if goal.bridge and not labelling:
-        bridge = True
-    first = Module({**_kept(loaded, named), **wanted.spare.types, **goal.types}, bridge)
+    first = _before_the_table(snapshot, wanted, unlabeled)
     steps: list[Step] = []
-    if not loaded.covers(goal) or bridge is not loaded.bridge:
+    if _load_first(snapshot, wanted, first):
         steps.append(LoadModule(first))
     commands = table_commands(snapshot.table, wanted.table)
     if not commands and snapshot.orphan:
         commands = adopt_commands()
     if commands:
         steps.append(ApplyTable(tuple(commands), wanted.table))
-    if goal.bridge and not bridge:
-        steps.append(LoadModule(Module(first.types, bridge=True)))
+    goal = wanted.module
+    last = replace(first, bridge=goal.bridge or first.bridge, strict=goal.strict)
+    if last != first:
+        steps.append(LoadModule(last))
     return tuple(steps)
+
+
+def _before_the_table(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> Module:
+    """Return the module under which the table may change: no more open than both states."""
+    loaded, goal = snapshot.module, wanted.module
+    # A table that is not as we make it may name any type.
+    any_type = frozenset(loaded.types) | frozenset(SEEN_TYPES)
+    named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
+    passes = wanted.bridge.passes
+    return Module(
+        {**_kept(loaded, named), **wanted.spare.types, **goal.types},
+        bridge=passes and (loaded.bridge or (goal.bridge and not snapshot.labelling)),
+        # What the table still marks must go on to pass, while all that is unlabelled does.
+        observed=goal.observed or (passes and loaded.observed and not named.isdisjoint(SEEN_TYPES)),
+        strict=goal.strict or loaded.strict,
+    )
+
+
+def _load_first(snapshot: Snapshot, wanted: Artefacts, first: Module) -> bool:
+    loaded = snapshot.module
+    return (
+        not loaded.covers(wanted.module)
+        or first.bridge is not loaded.bridge
+        or (first.observed and not loaded.observed)
+        or (first.strict and not loaded.strict)
+        # The loader's right to name the unlabelled type is in the module, whatever else is.
+        or (bool(wanted.table.contexts) and not snapshot.installed)
+    )
 
 
 def _removal(snapshot: Snapshot) -> tuple[Step, ...]:
     steps: list[Step] = []
     if snapshot.table_exists:
         steps.append(ApplyTable(tuple(delete_commands()), Table()))
-    if snapshot.module.types or snapshot.module.bridge:
+    if snapshot.installed:
         steps.append(RemoveModule())
     return tuple(steps)
 

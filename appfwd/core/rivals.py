@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appfwd.core.chains import MANGLE, SURE
+from appfwd.core.chains import MANGLE
+from appfwd.core.expressions import SURE
 from appfwd.core.table import FAMILY, TABLE
 
 Json = Mapping[str, Any]

@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 
 from appfwd.core import chains
 from appfwd.core.audience import LabelledCell
-from appfwd.core.chains import Chain, MapName
+from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.baseline import Baseline
+from appfwd.core.chains import Chain, Layout, MapName
+from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
+from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
+from appfwd.model.destination import Direction
 from appfwd.model.policy import KernelContexts
-from appfwd.model.services import Interval, ServiceBox, service_boxes
+from appfwd.model.services import LAST_PROTOCOL, PORTS, Interval, ServiceBox, service_boxes
+from appfwd.model.state import Bridge
 
 TABLE = "appfwd"
 FAMILY = "inet"
@@ -29,26 +35,56 @@ class Table:
     """Our table. ``contexts`` has the security context of each secmark object, by its name.
 
     An object is named by its packet type, so its context never changes under its name (the kernel
-    ignores a second ``add`` silently: nf_tables_newobj). Without cells there is no object at all,
-    since the first one anywhere turns on packet checks for the whole machine.
+    ignores a second ``add`` silently: nf_tables_newobj). The first object anywhere turns on packet
+    checks for the whole machine, so where nothing needs a label there is none.
+
+    ``maps`` label by peer and service, ``lines`` by service alone; ``sets`` are those in which the
+    kernel keeps what it saw, whose elements are of no concern here.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[MapName, Mapping[Key, str]] = field(default_factory=dict)
+    lines: Lines = field(default_factory=dict)
+    sets: frozenset[SeenSet] = frozenset()
     chains: Mapping[str, Chain] = field(default_factory=dict)
 
     def packet_types(self, unlabeled: str) -> frozenset[str]:
         """Return the packet types that the table names, without the unlabelled one."""
         return frozenset(self.contexts) - {unlabeled}
 
+    def segments(self, direction: Direction) -> tuple[Segment, ...]:
+        """Return what is labelled by service alone."""
+        return segments_of(direction, self.lines)
+
 
 def compile_table(
-    cells: Iterable[LabelledCell], contexts: KernelContexts, ephemeral: Interval
+    cells: Iterable[LabelledCell],
+    baseline: Baseline,
+    bridge: Bridge,
+    contexts: KernelContexts,
+    ephemeral: Interval,
 ) -> Table:
-    """Return the table that labels ``cells``.
+    """Return the table that labels ``cells``, and all else by ``baseline``.
 
-    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range).
+    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). With
+    the bridge closed there is an object even if nothing is labelled, or nothing would be checked.
     """
+    maps = _maps(cells)
+    lines: Lines = {k: v for d in Direction for k, v in lines_of(d, baseline.of(d)).items()}
+    # What the baseline labels entirely leaves nothing to observe.
+    unlabelled = {d for d in Direction if not _covers_all(baseline.of(d))}
+    seen = frozenset(unlabelled if bridge is Bridge.OBSERVED else ())
+    if not maps and not lines and not seen and bridge is not Bridge.CLOSED:
+        return Table()
+    used = {name for elements in maps.values() for name in elements.values()}
+    used |= {name for intervals in lines.values() for name in intervals.values()}
+    used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ())}
+    named = {name: contexts.packet_context(name) for name in sorted(used)}
+    layout = Layout(frozenset(maps), frozenset(lines), seen, contexts.unlabeled, ephemeral)
+    return Table(named, maps, lines, layout.sets(), chains.build(layout))
+
+
+def _maps(cells: Iterable[LabelledCell]) -> dict[MapName, dict[Key, str]]:
     maps: dict[MapName, dict[Key, str]] = {}
     for labelled in cells:
         cell = labelled.cell
@@ -56,11 +92,29 @@ def compile_table(
         elements = maps.setdefault(name, {})
         for box in service_boxes(cell.services):
             elements[Key(cell.peer, box)] = labelled.packet_type
-    if not maps:
-        return Table()
-    used = {name for elements in maps.values() for name in elements.values()}
-    named = {name: contexts.packet_context(name) for name in sorted({*used, contexts.unlabeled})}
-    return Table(named, maps, chains.build(frozenset(maps), contexts.unlabeled, ephemeral))
+    return maps
+
+
+def _covers_all(segments: Iterable[Segment]) -> bool:
+    whole = Interval(0, (LAST_PROTOCOL + 1) * PORTS - 1)
+    return all(segment is not None for _, segment in within(tuple(segments), whole))
+
+
+def labels_at(
+    table: Table, direction: Direction, address: AddressRange, services: Interval
+) -> frozenset[str | None]:
+    """Return the labels that packets of a rectangle get; None for those that get none."""
+    elements: dict[Key, str] = {}
+    for guard in (False, True):
+        elements.update(table.maps.get(MapName(direction, guard, address.family), {}))
+    near = {key: label for key, label in elements.items() if _overlap(key, address, services)}
+    found: set[str | None] = set()
+    for part, segment in within(table.segments(direction), services):
+        here = lookup(near, address, part)
+        found |= here - {None}
+        if None in here:
+            found.add(segment.label if segment is not None else None)
+    return frozenset(found)
 
 
 def lookup(

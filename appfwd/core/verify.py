@@ -7,7 +7,6 @@ from appfwd.core.module import KERNEL_NEEDS, Module
 from appfwd.core.plan import Snapshot
 from appfwd.errors import NotExclusive, VerifyFailed
 from appfwd.model.policy import KernelContexts, Rights
-from appfwd.model.state import Bridge
 
 
 def verify(snapshot: Snapshot, wanted: Artefacts) -> None:
@@ -19,8 +18,11 @@ def verify(snapshot: Snapshot, wanted: Artefacts) -> None:
 
     """
     verify_module(snapshot.module, wanted.module)
-    if wanted.bridge is Bridge.CLOSED and snapshot.module.bridge:
+    if not wanted.bridge.passes and snapshot.module.bridge:
         msg = "The bridge is still open after it was closed; nothing else was changed."
+        raise VerifyFailed(msg)
+    if snapshot.module.strict is not wanted.module.strict:
+        msg = "The policy capability always_check_network is not as it was asked for."
         raise VerifyFailed(msg)
     if snapshot.table != wanted.table:
         msg = (
@@ -63,6 +65,9 @@ def verify_module(loaded: Module, wanted: Module) -> None:
             raise VerifyFailed(msg)
     if wanted.bridge and not loaded.bridge:
         msg = "The bridge for unlabelled packets is not in the policy that the kernel has loaded."
+        raise VerifyFailed(msg)
+    if wanted.observed and not loaded.observed:
+        msg = "The rule that lets observed packets pass is not in the policy that is loaded."
         raise VerifyFailed(msg)
 
 

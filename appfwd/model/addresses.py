@@ -61,6 +61,10 @@ class AddressRange:
         """Tell whether ``other`` lies wholly within this range."""
         return self.family is other.family and self.first <= other.first and other.last <= self.last
 
+    def overlaps(self, other: AddressRange) -> bool:
+        """Tell whether the two share an address."""
+        return self.family is other.family and self.first <= other.last and other.first <= self.last
+
     def __str__(self) -> str:
         first, length = address_text(self.family, self.first), self.prefix_length
         if length == self.family.bits:

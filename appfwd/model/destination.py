@@ -85,6 +85,14 @@ class Destination:
             for theirs in other.rectangles()
         )
 
+    def overlaps(self, other: Destination) -> bool:
+        """Tell whether the two share a point."""
+        return self.direction is other.direction and any(
+            mine.peer.overlaps(theirs.peer) and mine.services.overlaps(theirs.services)
+            for mine in self.rectangles()
+            for theirs in other.rectangles()
+        )
+
     def _peers(self) -> tuple[AddressRange, ...]:
         if self.peer is not None:
             return (self.peer,)

@@ -1,20 +1,28 @@
-"""The desired state: guards, grants, settings, and the changes from one to the next."""
+"""The desired state: guards, grants, settings, and trials that go back by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from appfwd.errors import NotFound
 from appfwd.model.destination import Destination, Direction
 
 
 class Bridge(Enum):
-    """Whether unlabelled packets pass for every domain (``open``) or as policy says."""
+    """What becomes of packets without a label.
+
+    They pass for every domain (``open``), the same with first packets recorded (``observed``), or
+    as the policy says (``closed``).
+    """
 
     OPEN = "open"
+    OBSERVED = "observed"
     CLOSED = "closed"
+
+    @property
+    def passes(self) -> bool:
+        """Tell whether unlabelled packets pass for every domain."""
+        return self is not Bridge.CLOSED
 
 
 @dataclass(frozen=True)
@@ -34,82 +42,96 @@ class Grant:
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for the whole machine; while not ``active`` nothing of it is in the kernel."""
+    """What holds for the whole machine; while not ``active`` nothing of it is in the kernel.
+
+    ``strict`` asks for the policy capability always_check_network while the bridge is closed, so
+    that packets are checked even where no label exists. ``baseline`` labels every port with the
+    policy's own packet types.
+    """
 
     bridge: Bridge = Bridge.OPEN
+    strict: bool = False
+    baseline: bool = False
     active: bool = True
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A point in time: of which boot (its id, random(4)), and seconds of CLOCK_BOOTTIME."""
+
+    boot: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BridgeWas:
+    """What takes a change of the bridge back."""
+
+    bridge: Bridge
+    strict: bool
+
+
+@dataclass(frozen=True)
+class BaselineWas:
+    """What takes a change of the baseline back."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class GuardWasNot:
+    """What takes a new guard back."""
+
+    guard: Guard
+
+
+Undo = BridgeWas | BaselineWas | GuardWasNot
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change that goes back by itself, unless it is confirmed.
+
+    ``length`` is how long it is in force, in seconds; ``until`` when it goes back, None before it
+    is in force. It never outlives the boot that it was made in.
+    """
+
+    undo: Undo
+    length: float
+    until: Moment | None = None
+
+    def over(self, now: Moment) -> bool:
+        """Tell whether it is to go back."""
+        if self.until is None:
+            return False
+        return self.until.boot != now.boot or self.until.seconds <= now.seconds
+
+
+@dataclass(frozen=True)
 class DesiredState:
-    """All that the user asked for; the one input of the compiler."""
+    """All that the user asked for; but for the trials, the input of the compiler."""
 
     guards: frozenset[Guard] = frozenset()
     grants: frozenset[Grant] = frozenset()
     settings: Settings = field(default_factory=Settings)
+    trials: frozenset[Trial] = frozenset()
 
     def domains(self) -> frozenset[str]:
         """Return every domain that has a grant."""
         return frozenset(grant.domain for grant in self.grants)
 
+    def begun(self, now: Moment) -> DesiredState:
+        """Return this state with the trials that begin at ``now``."""
+        trials = frozenset(
+            replace(t, until=Moment(now.boot, now.seconds + t.length)) if t.until is None else t
+            for t in self.trials
+        )
+        return replace(self, trials=trials)
 
-#: A change gives the state that follows, or raises one of appfwd's errors and leaves all as it is.
-Change = Callable[[DesiredState], DesiredState]
-
-
-def add_guard(guard: Guard) -> Change:
-    """Return the change that guards a destination; guarding it again changes nothing."""
-    return lambda state: replace(state, guards=state.guards | {guard})
-
-
-def add_grant(grant: Grant) -> Change:
-    """Return the change that adds a grant; adding it again changes nothing."""
-    return lambda state: replace(state, grants=state.grants | {grant})
-
-
-def set_bridge(bridge: Bridge) -> Change:
-    """Return the change that opens or closes the bridge."""
-    return lambda state: replace(state, settings=replace(state.settings, bridge=bridge))
-
-
-def set_active(*, active: bool) -> Change:
-    """Return the change that takes everything out of the kernel, or brings it back."""
-    return lambda state: replace(state, settings=replace(state.settings, active=active))
-
-
-def remove_guard(guard: Guard) -> Change:
-    """Return the change that takes a guard away.
-
-    Raises (when applied):
-        NotFound: that very destination is not guarded; wider guards are named.
-
-    """
-
-    def change(state: DesiredState) -> DesiredState:
-        if guard in state.guards:
-            return replace(state, guards=state.guards - {guard})
-        wider = (g.destination for g in state.guards)
-        raise _not_found(f"{place(guard.destination)} is not guarded", guard.destination, wider)
-
-    return change
-
-
-def remove_grant(grant: Grant) -> Change:
-    """Return the change that takes a grant away.
-
-    Raises (when applied):
-        NotFound: there is no grant for that very destination; wider grants are named.
-
-    """
-
-    def change(state: DesiredState) -> DesiredState:
-        if grant in state.grants:
-            return replace(state, grants=state.grants - {grant})
-        wider = (g.destination for g in state.grants if g.domain == grant.domain)
-        what = f"{grant.domain} has no grant for {place(grant.destination)}"
-        raise _not_found(what, grant.destination, wider)
-
-    return change
+    def next_end(self) -> Moment | None:
+        """Return when the next trial goes back; None where there is none."""
+        ends = [trial.until for trial in self.trials if trial.until is not None]
+        return min(ends, key=lambda end: end.seconds, default=None)
 
 
 def place(destination: Destination) -> str:
@@ -117,13 +139,12 @@ def place(destination: Destination) -> str:
     return str(destination) + (" inbound" if destination.direction is Direction.IN else "")
 
 
-def _not_found(what: str, asked: Destination, others: Iterable[Destination]) -> NotFound:
-    found = sorted(
-        (other for other in others if other.contains(asked) or asked.contains(other)),
-        key=Destination.sort_key,
-    )
-    if not found:
-        return NotFound(f"{what}; 'appfwctl list' shows what there is.")
-    names = ", ".join(place(other) for other in found[:5])
-    kind = "a wider one exists" if any(o.contains(asked) for o in found) else "narrower ones exist"
-    return NotFound(f"{what}, but {kind}: {names}. Name that one, as it was given.")
+def describe(trial: Trial) -> str:
+    """Return in words what is on trial."""
+    match trial.undo:
+        case GuardWasNot(guard):
+            return f"the guard of {place(guard.destination)}"
+        case BaselineWas(on):
+            return f"the baseline turned {'off' if on else 'on'}"
+        case BridgeWas(bridge, _):
+            return f"the bridge, which was {bridge.value}"

@@ -1,38 +1,46 @@
 # bash completion for appfwctl
 
 _appfwctl() {
-    local cur=${COMP_WORDS[COMP_CWORD]} command='' word position=0 i
-    local commands='guard unguard grant revoke explain list rules status bridge up down'
+    local cur=${COMP_WORDS[COMP_CWORD]} words=() i
+    local commands='guard unguard grant revoke explain who list types rules status baseline bridge'
+    commands+=' observed confirm up down'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
-        word=${COMP_WORDS[i]}
-        case $word in
+        case ${COMP_WORDS[i]} in
+            --kind | --domain | --for) ((i++)) ;;
             -*) ;;
-            *) if [[ -z $command ]]; then command=$word; else ((position++)); fi ;;
+            *) words+=("${COMP_WORDS[i]}") ;;
         esac
     done
-    if [[ -z $command ]]; then
+    if ((${#words[@]} == 0)); then
         COMPREPLY=($(compgen -W "$commands --json --version --help" -- "$cur"))
         return
     fi
     case ${COMP_WORDS[COMP_CWORD - 1]} in
         --kind) COMPREPLY=($(compgen -W 'grant guard' -- "$cur")); return ;;
         --domain) COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")); return ;;
+        --for) COMPREPLY=($(compgen -W '60s 5m 1h' -- "$cur")); return ;;
     esac
     if [[ $cur == -* ]]; then
         local options='--json --help'
-        case $command in
-            guard | unguard | grant | revoke | explain) options+=' --in' ;;
+        case "${words[*]}" in
+            guard*) options+=' --in --for' ;;
+            unguard* | grant* | revoke* | explain* | who*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;
+            'baseline on' | 'baseline off') options+=' --for --yes' ;;
+            'bridge open' | 'bridge observe') options+=' --for' ;;
+            'bridge close') options+=' --strict --for --yes' ;;
+            observed) options+=' --domain --with-baseline --accept --forget' ;;
             down) options+=' --yes' ;;
         esac
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
         return
     fi
-    case $command:$position in
-        grant:0 | revoke:0 | explain:0)
+    case "${words[*]}" in
+        grant | revoke | explain | types)
             COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")) ;;
-        bridge:0) COMPREPLY=($(compgen -W 'open close' -- "$cur")) ;;
+        baseline) COMPREPLY=($(compgen -W 'on off show' -- "$cur")) ;;
+        bridge) COMPREPLY=($(compgen -W 'open observe close' -- "$cur")) ;;
     esac
 }
 

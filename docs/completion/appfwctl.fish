@@ -1,9 +1,15 @@
 # fish completion for appfwctl
 
-set -l commands guard unguard grant revoke explain list rules status bridge up down
+set -l commands guard unguard grant revoke explain who list types rules \
+    status baseline bridge observed confirm up down
 
 function __appfwctl_domains
     ps -eo label= 2>/dev/null | cut -d: -f3 | sort -u
+end
+
+# Whether a command was typed, and one of its modes.
+function __appfwctl_mode
+    __fish_seen_subcommand_from $argv[1]; and __fish_seen_subcommand_from $argv[2..-1]
 end
 
 complete -c appfwctl -f
@@ -15,15 +21,30 @@ complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a unguard -
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a grant -d 'Open a destination to a domain'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a revoke -d 'Take a grant away'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a explain -d 'Whether a domain reaches a destination'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a who -d 'Every domain that reaches a destination'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a list -d 'Grants and guards'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a types -d 'What a domain may do with labelled packets'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a rules -d 'Labels, maps and counters'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a status -d 'Whether appfwd is in force'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a baseline -d 'Label every port as the policy says'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a bridge -d 'Packets without a label'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a observed -d 'Unlabelled traffic that was seen'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a confirm -d 'Make changes made with --for permanent'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a up -d 'Bring everything into force'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a down -d 'Take everything away'
-complete -c appfwctl -n '__fish_seen_subcommand_from guard unguard grant revoke explain' -l in -d Inbound
-complete -c appfwctl -n '__fish_seen_subcommand_from grant revoke explain' -a '(__appfwctl_domains)'
-complete -c appfwctl -n '__fish_seen_subcommand_from bridge' -a 'open close'
+complete -c appfwctl -n '__fish_seen_subcommand_from guard unguard grant revoke explain who' -l in -d Inbound
+complete -c appfwctl -n '__fish_seen_subcommand_from guard' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
+complete -c appfwctl -n '__fish_seen_subcommand_from grant revoke explain types' -a '(__appfwctl_domains)'
+complete -c appfwctl -n '__fish_seen_subcommand_from baseline' -a 'on off show'
+complete -c appfwctl -n '__appfwctl_mode baseline on off' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
+complete -c appfwctl -n '__appfwctl_mode baseline on off' -l yes -d 'Do not ask'
+complete -c appfwctl -n '__fish_seen_subcommand_from bridge' -a 'open observe close'
+complete -c appfwctl -n '__appfwctl_mode bridge open observe close' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
+complete -c appfwctl -n '__appfwctl_mode bridge close' -l strict -d 'Check even what nothing labels'
+complete -c appfwctl -n '__appfwctl_mode bridge close' -l yes -d 'Do not ask'
+complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l with-baseline -d 'As it would be with the baseline on'
+complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l accept -d 'Grant what would be lost'
+complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l forget -d 'Forget all of it'
 complete -c appfwctl -n '__fish_seen_subcommand_from list' -l kind -x -a 'grant guard'
-complete -c appfwctl -n '__fish_seen_subcommand_from list' -l domain -x -a '(__appfwctl_domains)'
+complete -c appfwctl -n '__fish_seen_subcommand_from list observed' -l domain -x -a '(__appfwctl_domains)'
 complete -c appfwctl -n '__fish_seen_subcommand_from down' -l yes -d 'Do not ask'

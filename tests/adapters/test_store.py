@@ -18,7 +18,18 @@ from hypothesis import HealthCheck, given, settings
 from appfwd.adapters.store import MIGRATIONS
 from appfwd.errors import StoreFailed
 from appfwd.model.destination import Direction, parse_destination
-from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
+from appfwd.model.state import (
+    BaselineWas,
+    Bridge,
+    BridgeWas,
+    DesiredState,
+    Grant,
+    Guard,
+    GuardWasNot,
+    Moment,
+    Settings,
+    Trial,
+)
 from appfwd.ports import Record, Stored
 from tests.adapters.closing import store
 from tests.core.samples import states
@@ -68,9 +79,29 @@ def test_a_new_store_is_empty_up_and_open(path: Path) -> None:
 
 
 def test_settings_come_back(path: Path) -> None:
-    state = DesiredState(settings=Settings(Bridge.CLOSED, active=False))
-    _saved(path, state)
-    assert _loaded(path).state == state
+    for kept in (
+        Settings(Bridge.CLOSED, strict=True, active=False),
+        Settings(Bridge.OBSERVED, baseline=True),
+    ):
+        _saved(path, DesiredState(settings=kept))
+        assert _loaded(path).state.settings == kept
+
+
+def test_trials_come_back_and_go_with_the_next_save(path: Path) -> None:
+    until = Moment("b0071d", 12.5)
+    trials = frozenset(
+        Trial(undo, 60.0, until)
+        for undo in (
+            BridgeWas(Bridge.CLOSED, strict=True),
+            BaselineWas(on=False),
+            GuardWasNot(GUARD),
+            GuardWasNot(INBOUND),
+        )
+    )
+    _saved(path, DesiredState(trials=trials))
+    assert _loaded(path).state.trials == trials
+    _saved(path, DesiredState())
+    assert not _loaded(path).state.trials
 
 
 def test_records_keep_who_and_when(path: Path) -> None:

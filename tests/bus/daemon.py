@@ -1,6 +1,6 @@
 """The real daemon over stand-ins for the kernel.
 
-``python -m tests.bus.daemon LIBRARY FOLDER FAULTS`` runs it.
+``python -m tests.bus.daemon LIBRARY FOLDER BOOT-ID FAULTS`` runs it.
 
 Commands come as JSON lines on standard input, answers go to standard output; see
 :class:`tests.bus.running.Daemon` for what they mean.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,6 +31,20 @@ class Control:
     def __init__(self, faults: Any, nft: Any, policy: Any) -> None:
         self.faults, self.nft, self.policy = faults, nft, policy
         self.reconciler: Any = None
+        self.observer: Any = None
+        #: Tells the watcher that others changed the policy, as the kernel's announcement does.
+        self.policy_changed: Callable[[], None] = lambda: None
+        #: Takes the texts of records while something listens.
+        self.heard: Callable[[Sequence[str]], None] | None = None
+
+    def ears(self, heard: Callable[[Sequence[str]], None], _lost: Callable[[], None]) -> Control:
+        """Listen, in the place of the kernel's audit system."""
+        self.heard = heard
+        return self
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.heard = None
 
     async def serve(self) -> None:
         """Answer commands until standard input ends."""
@@ -73,6 +87,18 @@ class Control:
     async def do_domains(self, names: list[str]) -> None:
         self.policy.change(names)
 
+    async def do_repolicy(self, domains: list[str], *, baseline: bool) -> None:
+        """Change the policy, and have the kernel announce it."""
+        self.policy.change(domains, baseline=baseline)
+        self.policy_changed()
+
+    async def do_record(self, texts: list[str]) -> bool:
+        """Have the kernel write records; tell whether anybody listened."""
+        if self.heard is None:
+            return False
+        self.heard(texts)
+        return True
+
     async def do_state(self) -> Mapping[str, Any]:
         """Return all that a refused request must not change."""
         stored = self.reconciler.stored
@@ -83,6 +109,13 @@ class Control:
                 for m, r in stored.records.items()
             ),
             "settings": [settings.bridge.value, settings.active],
+            "strict": settings.strict,
+            "baseline": settings.baseline,
+            "trials": len(stored.state.trials),
+            "observed": [
+                [seen.observation.domain, str(seen.observation.destination), seen.count]
+                for seen in await self.observer.seen()
+            ],
             "table": await self.nft.list_table(),
             "module": self.policy.text,
         }
@@ -98,6 +131,7 @@ class Control:
         for active in (False, True):  # nothing is left in the kernel in between
             empty = DesiredState(settings=Settings(active=active))
             await self.reconciler.submit(lambda _state, empty=empty: empty, 0)
+        await self.observer.forget()
         self.faults.clear()
 
     async def do_fill(self, guards: list[str], grants: list[tuple[str, str]]) -> None:
@@ -113,9 +147,11 @@ class Control:
         self.faults.reached.clear()
 
 
-def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
+def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
-    from appfwd import reconciler  # noqa: PLC0415
+    from appfwd import observer, reconciler  # noqa: PLC0415
+    from appfwd.adapters import netlink  # noqa: PLC0415
+    from appfwd.adapters.clock import BootClock  # noqa: PLC0415
     from tests.bus import fakes  # noqa: PLC0415
 
     faults = fakes.Faults()
@@ -133,6 +169,17 @@ def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
             super().__init__(*args)
             control.reconciler = self
 
+    class Observer(observer.Observer):
+        """The real one, known to the control."""
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            control.observer = self
+
+    def announcements(changed: Callable[[], None]) -> Any:
+        control.policy_changed = changed
+        return netlink.policy_announcements(changed)
+
     async def controlled(state: Path) -> None:
         commands = asyncio.create_task(control.serve())
         try:
@@ -149,6 +196,10 @@ def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
         ProcHost=fakes.FakeHost,
         SqliteStore=fakes.CountingStore,
         Reconciler=Reconciler,
+        Observer=Observer,
+        audit_records=control.ears,
+        policy_announcements=announcements,
+        BootClock=lambda: BootClock(Path(boot_id)),
         serve=controlled,
     ):
         return appfwd.daemon.main(["--state", folder])
@@ -156,9 +207,9 @@ def _run(folder: str, faults_at_start: list[tuple[str, str]]) -> int:
 
 def main() -> int:
     """Run until told to stop; return the daemon's exit status."""
-    library, folder, faults = sys.argv[1:4]
+    library, folder, boot_id, faults = sys.argv[1:5]
     use(library)
-    return _run(folder, json.loads(faults))
+    return _run(folder, boot_id, json.loads(faults))
 
 
 if __name__ == "__main__":

@@ -18,22 +18,51 @@ from appfwd.adapters.store import SqliteStore
 from appfwd.core.module import BRIDGE_ATTRIBUTE
 from appfwd.errors import AppfwdError, SelinuxDisabled
 from appfwd.model.domain import is_packet_type
-from appfwd.model.policy import KernelContexts, LoadedPolicy
+from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState
 from appfwd.ports import Stored
-from tests.core.cilreader import load
+from tests.core.cilreader import Loaded, load
 
 Json = Mapping[str, Any]
 UNLABELED, KERNEL, LOADER = "unlabeled_t", "kernel_t", "appfwd_t"
 DOMAINS = frozenset(
     {KERNEL, LOADER, "mozilla_t", "squid_t", "sshd_t", "postgresql_t", "unconfined_t"}
 )
+
+
+def _both(*domains: str) -> Rights:
+    """Return the rights of these, and of the kernel, as the distribution's policies have it."""
+    return Rights.both(frozenset({KERNEL, "unconfined_t", *domains}))
+
+
+#: The packet types of the policy: browsers reach web servers, servers serve, ping is for all.
+LABELS = {
+    "client_packet_t": _both(),
+    "server_packet_t": _both(),
+    "icmp_packet_t": _both(*DOMAINS),
+    "http_client_packet_t": _both("mozilla_t", "squid_t"),
+    "http_server_packet_t": _both(),
+    "ssh_client_packet_t": _both(),
+    "ssh_server_packet_t": _both("sshd_t"),
+    "postgresql_server_packet_t": _both("postgresql_t"),
+}
+PORTS = (
+    PortContext(6, Interval(22, 22), "ssh_port_t"),
+    PortContext(6, Interval(80, 80), "http_port_t"),
+    PortContext(6, Interval(443, 443), "http_port_t"),
+    PortContext(6, Interval(5432, 5432), "postgresql_port_t"),
+    PortContext(6, Interval(1, 1023), "reserved_port_t"),
+)
 BASE = LoadedPolicy(
     domains=DOMAINS,
-    attributes=frozenset({"domain"}),
-    types=DOMAINS | {UNLABELED, "http_port_t"},
+    attributes=frozenset({"domain", "netif_type", "node_type"}),
+    types=DOMAINS | {UNLABELED} | {context.port_type for context in PORTS},
     aliases={"firefox_t": "mozilla_t"},
+    unlabeled=_both(),
+    labels=LABELS,
+    relabel=frozenset(LABELS),
+    ports=PORTS,
 )
 CONTEXTS = KernelContexts("system_u", "object_r", "s0", UNLABELED, KERNEL, LOADER)
 
@@ -133,6 +162,13 @@ class FakePolicy:
         self._faults = faults
         self.base, self.text, self.loads = BASE, "", 0
         self.enforced: bool | None = True
+        self._known: tuple[LoadedPolicy, str, Loaded] | None = None
+
+    def _loaded(self) -> Loaded:
+        """Return the policy that is loaded, compiled once for each that there was."""
+        if self._known is None or self._known[:2] != (self.base, self.text):
+            self._known = (self.base, self.text, load(self.text, self.base, UNLABELED))
+        return self._known[2]
 
     async def install(self, text: str) -> None:
         await self._faults.at("install")
@@ -145,9 +181,25 @@ class FakePolicy:
 
     async def read(self) -> LoadedPolicy:
         await self._faults.at("read")
-        loaded = load(self.text, self.base, UNLABELED)
+        loaded = self._loaded()
         ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
-        return replace(self.base, packet_rights=ours, bridge=BRIDGE_ATTRIBUTE in loaded.sources)
+        return replace(
+            self.base,
+            packet_rights=ours,
+            bridge=BRIDGE_ATTRIBUTE in loaded.sources,
+            attributes=self.base.attributes | loaded.members.keys(),
+        )
+
+    async def rules(self, domain: str) -> Sequence[PacketRule]:
+        """Return what sesearch tells: a rule for each type that the domain may use."""
+        await self._faults.at("rules")
+        loaded = self._loaded()
+        found = {target: loaded.permissions(domain, target) for target in list(loaded.rules)}
+        return [
+            PacketRule(domain, target, tuple(sorted(permissions)), "", holds=True)
+            for target, permissions in sorted(found.items())
+            if permissions
+        ]
 
     def contexts(self) -> KernelContexts:
         return CONTEXTS
@@ -159,15 +211,27 @@ class FakePolicy:
         return self.enforced
 
     def access(self, domain: str, packet_type: str) -> frozenset[str]:
-        return load(self.text, self.base, UNLABELED).permissions(domain, packet_type)
+        return self._loaded().permissions(domain, packet_type)
+
+    def always_checks(self) -> bool:
+        return self._loaded().strict
 
     def policy_load(self) -> int:
         return self.loads
 
-    def change(self, domains: Sequence[str]) -> None:
-        """Have a policy with these domains beside the kernel's own, as after a package's change."""
+    def change(self, domains: Sequence[str], *, baseline: bool = True) -> None:
+        """Have a policy with these domains beside the kernel's own, as after a package's change.
+
+        Without ``baseline`` it brings no packet types.
+        """
         present = frozenset(domains) | {KERNEL, LOADER}
-        self.base = replace(BASE, domains=present, types=BASE.types | present)
+        self.base = replace(
+            BASE,
+            domains=present,
+            types=(BASE.types - BASE.domains) | present,
+            labels=LABELS if baseline else {},
+            relabel=BASE.relabel if baseline else frozenset(),
+        )
         self.loads += 1
 
 

@@ -44,6 +44,9 @@ class Daemon:
         self.world, self.binding = world, library
         self.folder = world.folder / "state"
         self.log = world.folder / "daemon.log"
+        #: Holds the id of this boot, as the kernel's own file does.
+        self.boot_id = world.folder / "boot_id"
+        self.boot_id.write_text("1\n", "ascii")
         self._process: subprocess.Popen[str] | None = None
         #: Whether the test has the daemon run into what it could not foresee.
         self.surprised = False
@@ -94,7 +97,7 @@ class Daemon:
 
     def _command(self, folder: Path, faults: Sequence[tuple[str, str]] = ()) -> list[str]:
         program = [sys.executable, "-m", "tests.bus.daemon"]
-        return [*program, self.binding, str(folder), json.dumps(faults)]
+        return [*program, self.binding, str(folder), str(self.boot_id), json.dumps(faults)]
 
     def _environment(self) -> dict[str, str]:
         environment = self.world.environment

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pwd
-import re
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from appfwd.bus.members import INTERFACE
 from tests.bus.peer import Peer, to_daemon
+from tests.bus.records import observe
 from tests.bus.running import Daemon
-from tests.bus.world import HERE
+from tests.bus.world import ACCOUNTS, ALLOWED
 
 PLACE = "10.0.0.5:3128"
 #: Arguments of each method that do something where :func:`prepare` was called.
@@ -22,31 +21,47 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "Unguard": (PLACE, {}),
     "List": ({},),
     "Explain": ("mozilla_t", PLACE, {}),
+    "Who": (PLACE, {}),
     "GetRules": ({},),
+    "GetBaseline": ({},),
+    "ListTypes": ("mozilla_t", {}),
+    "ListObserved": ({},),
+    "AcceptObserved": ({},),
+    "ForgetObserved": ({},),
+    "Preview": ("bridge-closed", {}),
+    "SetBaseline": (True, {}),
     "SetBridge": ("closed", {}),
+    "Confirm": ({},),
     "Up": ({},),
     "Down": ({},),
 }
-READING = ("List", "Explain", "GetRules")
+READING = (
+    *("List", "Explain", "Who", "GetRules", "GetBaseline", "ListTypes", "ListObserved"),
+    "Preview",
+)
 CHANGING = tuple(name for name in CALLS if name not in READING)
-
-_RULES = (HERE / "appfwd.rules").read_text("ascii")
-#: The action that each account may do.
-ALLOWED = dict(re.findall(r'"([a-z]+)": "(org\.appfwd1\.[a-z-]+)"', _RULES))
 
 
 def prepare(daemon: Daemon, method: str = "") -> None:
-    """Have a guard and a grant; everything is down where ``method`` is what brings it up."""
+    """Have a guard and a grant, and whatever else ``method`` needs to do something.
+
+    Everything is down for what brings it up, something is on trial for what confirms it, and
+    something was observed for what is about that.
+    """
     daemon.tell("fill", guards=[PLACE], grants=[("mozilla_t", PLACE)])
-    if method == "Up":
-        with daemon.peer() as root:
+    if method in ("AcceptObserved", "ForgetObserved"):
+        observe(daemon)
+    with daemon.peer() as root:
+        if method == "Up":
             root.call("Down", {})
+        if method == "Confirm":
+            root.call("Guard", "10.0.0.10", {"for": 3600})
 
 
 def uid_for(action: str) -> int:
     """Return the uid of the account that may do ``action`` and nothing else."""
     (name,) = (name for name, allowed in ALLOWED.items() if allowed == action)
-    return pwd.getpwnam(name).pw_uid
+    return ACCOUNTS[name]
 
 
 def introspect(peer: Peer) -> ET.Element:

@@ -5,16 +5,15 @@ No account but root may do two things by the rules of these tests (``appfwd.rule
 
 from __future__ import annotations
 
-import pwd
-
 import pytest
 
 from appfwd.bus.members import INTERFACE, METHODS, PROPERTIES, PROPERTY_ACTION, Method
 from appfwd.errors import NotAuthorized, Unavailable
 from tests.bus.peer import Peer, Refused, manager_call, property_call
 from tests.bus.running import Daemon
-from tests.bus.samples import ALLOWED, CALLS, CHANGING, prepare, uid_for
+from tests.bus.samples import CALLS, CHANGING, prepare, uid_for
 from tests.bus.wire import MessageFlag
+from tests.bus.world import ACCOUNTS, ALLOWED
 
 BY_NAME = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 READS = [("Get", INTERFACE, prop.name) for prop in PROPERTIES] + [("GetAll", INTERFACE)]
@@ -50,7 +49,7 @@ def test_a_rule_for_one_action_lets_its_user_do_that(daemon: Daemon, method: Met
 def test_a_rule_for_one_action_lets_its_user_do_nothing_else(daemon: Daemon, account: str) -> None:
     prepare(daemon)
     others = [method for method in METHODS if method.action != ALLOWED[account]]
-    with daemon.unchanged(), daemon.peer(pwd.getpwnam(account).pw_uid) as peer:
+    with daemon.unchanged(), daemon.peer(ACCOUNTS[account]) as peer:
         assert {_refused(peer, method).name for method in others} == {NotAuthorized.dbus_name()}
 
 

@@ -153,7 +153,7 @@ def test_get_rules_shows_labels_elements_and_counters(busctl: Busctl, daemon: Da
 
 
 def test_bridge_closes_and_opens(busctl: Busctl) -> None:
-    for mode in ("closed", "open"):
+    for mode in ("observed", "closed", "open"):
         busctl.method("SetBridge", mode, "0")
         assert busctl("get-property", *WHERE, "Bridge") == mode
 
@@ -175,9 +175,12 @@ def test_down_empties_the_kernel_and_up_brings_the_same_back(
 def test_each_property_has_its_type_and_value(busctl: Busctl, daemon: Daemon) -> None:
     wanted = {
         "Active": True,
+        "Baseline": False,
         "Bridge": "open",
+        "Deadline": 0,
         "Enforcing": True,
         "Problem": "",
+        "Strict": False,
         "Version": __version__,
         "Warnings": [],
     }

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from appfwd import manager
 from appfwd.bus.members import (
     BUS_NAME,
     INTERFACE,
@@ -22,19 +21,31 @@ from appfwd.bus.members import (
     Method,
 )
 from appfwd.errors import AppfwdError, all_errors
+from appfwd.manager import changes, parts, queries, unlabelled
 from appfwd.model.options import PAGE_AT_MOST
 from tests.bus.peer import Peer, manager_call
+from tests.bus.records import observe
 from tests.bus.running import Daemon
 from tests.bus.samples import CALLS, prepare
 from tests.bus.world import ROOT
 
 TEXT = (ROOT / "docs/dbus.md").read_text("utf-8")
 BY_METHOD = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+_PLACED = ("Grant", "Revoke", "Unguard", "Explain")
 OPTIONS: dict[str, Iterable[str]] = {
-    **dict.fromkeys(("Grant", "Revoke", "Guard", "Unguard", "Explain"), tuple(manager._CHANGE)),
-    **dict.fromkeys(("SetBridge", "Up", "Down"), ()),
-    "List": manager._LIST,
-    "GetRules": manager._PAGE,
+    **dict.fromkeys(_PLACED, parts.PLACE),
+    **dict.fromkeys(("Up", "Down", "Confirm", "ForgetObserved"), ()),
+    "Guard": {*parts.PLACE, *changes._FOR},
+    "SetBridge": {"strict", *changes._FOR},
+    "SetBaseline": changes._FOR,
+    "List": queries._LIST,
+    "GetRules": parts.PAGE,
+    "GetBaseline": {*parts.PLACE, *parts.PAGE},
+    "ListTypes": parts.PAGE,
+    "Who": {*parts.PLACE, *parts.PAGE},
+    "ListObserved": {*unlabelled._CHOSEN, *parts.PAGE},
+    "AcceptObserved": unlabelled._CHOSEN,
+    "Preview": unlabelled._OWN,
 }
 
 
@@ -102,7 +113,7 @@ def test_errors_of_each_method_exist(method: Method) -> None:
 
 @BY_METHOD
 def test_each_method_has_an_example_that_busctl_takes(daemon: Daemon, method: Method) -> None:
-    prepare(daemon)
+    prepare(daemon, method.name if method.name == "Confirm" else "")
     with daemon.peer() as root:
         root.call("Guard", "any:5432", {"direction": "in"})
     (line,) = re.findall(r"^busctl .*$", _heading(3, _title(method)), re.MULTILINE)
@@ -144,12 +155,18 @@ def test_no_other_error_stands_there() -> None:
         ("List", "key of a row"),
         ("Explain", "key of the explanation"),
         ("GetRules", "key of the rules"),
+        ("Who", "key of a row"),
+        ("GetBaseline", "key of the baseline"),
+        ("ListTypes", "key of a row"),
+        ("ListObserved", "key of a row"),
+        ("Preview", "key of the preview"),
     ],
 )
 def test_keys_and_types_of_results_are_those_of_the_live_bus(
     daemon: Daemon, root: Peer, name: str, column: str
 ) -> None:
     prepare(daemon)
+    observe(daemon)
     (method,) = (m for m in METHODS if m.name == name)
     result = root.ask(manager_call(name, *CALLS[name]))[0]
     row = result[0] if isinstance(result, list) else result
@@ -165,6 +182,34 @@ def test_rows_within_the_rules_have_the_keys_that_are_named(daemon: Daemon, root
     for key in ("labels", "elements", "counters"):
         named = {word for word in re.findall(r"`(\w+)`", table[key][1]) if len(word) > 2}
         assert named - {"aa"} == set(rules[key][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "key"),
+    [
+        ("GetBaseline", "key of the baseline", "rows"),
+        ("Preview", "key of the preview", "loses"),
+    ],
+)
+def test_rows_within_an_answer_have_the_keys_and_types_that_are_named(
+    daemon: Daemon, root: Peer, name: str, column: str, key: str
+) -> None:
+    observe(daemon)
+    (method,) = (m for m in METHODS if m.name == name)
+    text = _table(_heading(3, _title(method)), column)[key][1]
+    named = dict(re.findall(r"`(\w+)` \(`(\w+)`", text))
+    row = root.ask(manager_call(name, *CALLS[name]))[0][key].value[0]
+    assert {word: value.signature for word, value in row.items()} == named
+
+
+def test_the_longest_trial_is_right() -> None:
+    assert f"from 1 to {changes.TRIAL_AT_MOST}, in seconds" in TEXT
+
+
+@pytest.mark.parametrize("word", unlabelled._CHANGES)
+def test_each_change_to_preview_is_named(word: str) -> None:
+    (method,) = (m for m in METHODS if m.name == "Preview")
+    assert f"`{word}`" in _heading(3, _title(method)).partition("- Action")[0]
 
 
 def test_the_size_of_a_page_is_right() -> None:

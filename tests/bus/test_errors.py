@@ -86,7 +86,20 @@ REAL = {
     "no grant": (("Revoke", "squid_t", PLACE, {}), "NotFound", "has no grant"),
     "a gone domain's": (("Revoke", "gone_t", PLACE, {}), "NotFound", "gone_t has no grant"),
     "the other direction": (("Unguard", PLACE, {"direction": "in"}), "NotFound", "inbound"),
-    "no mode": (("SetBridge", "ajar", {}), "InvalidArgument", "'open' or 'closed'"),
+    "no word for what to preview": (("Preview", "bridge", {}), "InvalidArgument", "'bridge-open'"),
+    "half a connection": (
+        ("Preview", "bridge-closed", {"domain": "sshd_t"}),
+        "InvalidOption",
+        "go together",
+    ),
+    "no trial": (("Confirm", {}), "NotFound", "Nothing waits to be confirmed"),
+    "an open bridge, strictly": (
+        ("SetBridge", "open", {"strict": True}),
+        "InvalidOption",
+        "'closed' alone",
+    ),
+    "a time that is over": (("SetBaseline", True, {"for": 0}), "InvalidOption", "from 1 to 86400"),
+    "no mode": (("SetBridge", "ajar", {}), "InvalidArgument", "'open', 'observed' or 'closed'"),
 }
 
 
@@ -100,7 +113,16 @@ def test_a_refusal_names_what_is_wrong_and_what_to_do(
     assert caught.value.name == f"org.appfwd1.Error.{name}"
 
 
-@pytest.mark.parametrize("call", [("Grant", "mozilla_t", PLACE, {}), ("Guard", "10.9.9.9", {})])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("Grant", "mozilla_t", PLACE, {}),
+        ("Guard", "10.9.9.9", {}),
+        ("AcceptObserved", {}),
+        ("SetBridge", "closed", {"for": 60}),
+        ("SetBaseline", True, {"for": 60}),
+    ],
+)
 def test_nothing_is_added_while_down(daemon: Daemon, root: Peer, call: tuple[Any, ...]) -> None:
     root.call("Down", {})
     with daemon.unchanged(), pytest.raises(Refused, match="'appfwctl up' first"):

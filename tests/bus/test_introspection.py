@@ -8,11 +8,14 @@ import pytest
 
 from appfwd.bus.members import METHODS, PROPERTIES, PROPERTY_ACTION, SIGNALS, actions, introspection
 from tests.bus.peer import Peer, to_daemon
-from tests.bus.samples import ALLOWED, CALLS, introspect
-from tests.bus.world import ROOT
+from tests.bus.samples import CALLS, introspect
+from tests.bus.world import ALLOWED, ROOT
 
 POLICY = ET.parse(ROOT / "dbus/org.appfwd1.policy").getroot()  # noqa: S314 - ours
-READING = {"list", "explain", "get-rules", "status"}
+READING = {
+    *("list", "explain", "who", "get-rules", "get-baseline", "list-types", "list-observed"),
+    *("preview", "status"),
+}
 
 
 def _actions() -> dict[str, ET.Element]:

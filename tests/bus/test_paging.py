@@ -9,6 +9,7 @@ import pytest
 from appfwd.model.options import PAGE_AT_MOST
 from tests.bus.peer import Peer
 from tests.bus.running import Daemon
+from tests.bus.samples import uid_for
 
 GRANTS = PAGE_AT_MOST + 100
 #: Each without a protocol is five elements, one for each protocol with ports.
@@ -91,7 +92,8 @@ def test_a_grant_whose_domain_left_the_policy_is_listed_as_dormant(
 
 
 def test_rows_name_who_made_them(daemon: Daemon, root: Peer) -> None:
-    with daemon.peer(1) as peer:  # the account daemon may grant
+    uid = uid_for("org.appfwd1.grant")
+    with daemon.peer(uid) as peer:
         peer.call("Grant", "squid_t", "10.0.0.1:80", {})
     (row,) = root.call("List", {})
-    assert row["uid"] == 1
+    assert row["uid"] == uid

@@ -1,12 +1,14 @@
 """A private system bus with polkit: real dbus-daemon, real polkitd, our files as shipped.
 
 Both live in mount and network namespaces of their own, so nothing of the machine is touched:
-polkit's folders there hold our actions and the rules of these tests, and nothing else.
+polkit's folders there hold our actions and the rules of these tests, and nothing else, and the
+accounts that these rules name are added to those of the machine.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +39,11 @@ _PLACE = (
     "include",
     "includedir",
 )
+_RULES = HERE / "appfwd.rules"
+#: The action that each account of the rules may do.
+ALLOWED = dict(re.findall(r'"([a-z-]+)": "(org\.appfwd1\.[a-z-]+)"', _RULES.read_text("ascii")))
+#: Their uids: beyond those of services and of people.
+ACCOUNTS = {name: 61_001 + number for number, name in enumerate(ALLOWED)}
 _MOUNTS = """
 set -e
 mount -t tmpfs none /run
@@ -47,6 +54,7 @@ mkdir -m 755 /etc/polkit-1/rules.d /usr/share/polkit-1/rules.d /usr/share/polkit
 cp "$1" /usr/share/polkit-1/actions/
 cp "$2" /etc/polkit-1/rules.d/
 chmod 644 /usr/share/polkit-1/actions/* /etc/polkit-1/rules.d/*
+mount --bind "$4" /etc/passwd
 exec dbus-daemon --nofork --print-address=1 --config-file="$3"
 """
 
@@ -60,7 +68,8 @@ class World:
         self._polkitd: subprocess.Popen[bytes] | None = None
         configuration = _bus_configuration(folder)
         script = ("sh", "-c", _MOUNTS, "sh")
-        files = (ROOT / "dbus/org.appfwd1.policy", HERE / "appfwd.rules", configuration)
+        policy = ROOT / "dbus/org.appfwd1.policy"
+        files = (policy, _RULES, configuration, _accounts(folder))
         with (folder / "bus.log").open("wb") as log:
             self._bus = subprocess.Popen(
                 ["unshare", "-mn", "--propagation", "private", *script, *map(str, files)],
@@ -136,6 +145,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _accounts(folder: Path) -> Path:
+    """Write the machine's accounts and those of the rules."""
+    lines = (f"{name}:x:{uid}:65534::/:/bin/false\n" for name, uid in ACCOUNTS.items())
+    path = folder / "passwd"
+    path.write_text(Path("/etc/passwd").read_text("utf-8") + "".join(lines), "utf-8")
+    return path
 
 
 def _bus_configuration(folder: Path) -> Path:

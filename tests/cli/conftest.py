@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from tests.bus.fixtures import _daemon, daemon, nobody, root, world
 from tests.bus.running import Daemon
 from tests.bus.world import World
 from tests.bus.world import world as running_world
+from tests.cli.processes import LOGIN, make
+from tests.cli.standin import StandIn
 
 __all__ = ["_daemon", "daemon", "nobody", "root", "world"]
 
@@ -25,6 +28,13 @@ def empty_bus() -> Iterator[World]:
     """Have a bus without a daemon."""
     with running_world() as made:
         yield made
+
+
+@pytest.fixture
+def standin(empty_bus: World, tmp_path: Path) -> Iterator[StandIn]:
+    """Have a stand-in for the daemon; appfwctl runs below an sshd there."""
+    with empty_bus.peer() as peer:
+        yield StandIn(empty_bus, peer, make(tmp_path, LOGIN))
 
 
 @pytest.fixture

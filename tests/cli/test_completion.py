@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.bus.world import ROOT
-from tests.cli.surface import Command, commands, general_options
+from tests.cli.surface import Command, commands, general_options, names
 
 FOLDER = ROOT / "docs/completion"
 BY_COMMAND = pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
@@ -32,7 +32,7 @@ def _bash(*words: str) -> set[str]:
 
 
 def test_bash_offers_every_command_and_general_option() -> None:
-    assert _bash("appfwctl", "") == {c.name for c in commands()} | general_options()
+    assert _bash("appfwctl", "") == names() | general_options()
 
 
 def test_bash_narrows_by_what_is_typed() -> None:
@@ -43,7 +43,20 @@ def test_bash_narrows_by_what_is_typed() -> None:
 
 @BY_COMMAND
 def test_bash_offers_every_option_of_a_command(command: Command) -> None:
-    assert _bash("appfwctl", command.name, "--") == command.options
+    assert _bash("appfwctl", *command.name.split(), "--") == command.options
+
+
+@BY_COMMAND
+def test_bash_offers_every_mode_of_a_command(command: Command) -> None:
+    if not command.arguments:
+        assert _bash("appfwctl", *command.name.split(), "") == set(command.modes)
+
+
+@pytest.mark.parametrize("option", sorted({"--json"} | {o for c in commands() for o in c.values}))
+def test_bash_takes_no_option_and_no_value_of_one_for_a_mode(option: str) -> None:
+    value = [] if option == "--json" else ["1h"]
+    assert _bash("appfwctl", option, *value, "bridge", "close", "--s") == {"--strict"}
+    assert _bash("appfwctl", "bridge", option, *value, "cl") == {"close"}
 
 
 @pytest.mark.parametrize("name", [c.name for c in commands() if "domain" in c.arguments])
@@ -57,43 +70,59 @@ def test_bash_offers_the_domains_that_run(name: str) -> None:
 def test_bash_offers_the_words_of_options_and_arguments() -> None:
     assert _bash("appfwctl", "list", "--kind", "") == {"grant", "guard"}
     assert _bash("appfwctl", "list", "--domain", "moz") == {"mozilla_t"}
-    assert _bash("appfwctl", "bridge", "") == {"open", "close"}
+    assert _bash("appfwctl", "observed", "--domain", "ssh") == {"sshd_t"}
+    assert _bash("appfwctl", "bridge", "close", "--for", "") == {"60s", "5m", "1h"}
+
+
+def _zsh(command: Command) -> str:
+    """Return what zsh's completion has for a command or a mode of one."""
+    text = (FOLDER / "_appfwctl").read_text("ascii")
+    within, _, name = command.name.replace(" ", "-").rpartition("-")
+    before, _, after = text.partition("\n}\n\n_appfwctl() {")
+    word = f"{within}-{name}" if within else name
+    for case in (rf"^ +(?:[a-z-]+ \| )*{word}(?: \| [a-z-]+)*\)(.*?);;", r"^ +\*\)(.*?);;"):
+        found = re.search(case, before if within else after, re.MULTILINE | re.DOTALL)
+        if found:
+            return found[1]
+    pytest.fail(command.name)
 
 
 @BY_COMMAND
 def test_zsh_knows_the_command_its_options_and_its_words(command: Command) -> None:
     text = (FOLDER / "_appfwctl").read_text("ascii")
     assert text.startswith("#compdef appfwctl\n")
-    assert re.search(rf"^ +'{command.name}:", text, re.MULTILINE)
-    case = re.search(
-        rf"^ +(?:\w+ \| )*{command.name}(?: \| \w+)*\)(.*?);;", text, re.MULTILINE | re.DOTALL
-    )
-    case = case or re.search(r"^ +\*\)(.*?);;", text, re.MULTILINE | re.DOTALL)
-    assert case
-    assert set(re.findall(r"--[a-z]+", case[1])) == command.options
-    assert command.choices <= set(re.findall(r"\w+", case[1]))
+    assert " " in command.name or re.search(rf"^ +'{command.name}:", text, re.MULTILINE)
+    said = _zsh(command)
+    assert set(re.findall(r"--[a-z-]+", said)) == command.options
+    assert command.choices <= set(re.findall(r"\w+", said))
+    assert not command.modes or f"({' '.join(command.modes)})" in said
 
 
 @BY_COMMAND
 def test_fish_knows_the_command_its_options_and_its_words(command: Command) -> None:
     lines = (FOLDER / "appfwctl.fish").read_text("ascii").splitlines()
-    assert any(line.split("-a ")[-1].startswith(f"{command.name} -d") for line in lines)
+    name, _, mode = command.name.partition(" ")
+    assert mode or any(line.split("-a ")[-1].startswith(f"{name} -d") for line in lines)
+    condition = (
+        rf"__appfwctl_mode {name} [a-z ]*\b{mode}\b"
+        if mode
+        else rf"__fish_seen_subcommand_from [a-z ]*\b{name}\b"
+    )
     mine = [
         line
         for line in lines
-        if re.search(rf"__fish_seen_subcommand_from [a-z ]*\b{command.name}\b", line)
-        or (line.startswith("complete -c appfwctl -l "))
+        if re.search(condition, line) or line.startswith("complete -c appfwctl -l ")
     ]
-    options = {"--" + word for line in mine for word in re.findall(r" -l ([a-z]+)", line)}
+    options = {"--" + word for line in mine for word in re.findall(r" -l ([a-z-]+)", line)}
     assert options == command.options
     words = {
         word for line in mine for part in re.findall(r"-a '([^']*)'", line) for word in part.split()
     }
-    assert command.choices <= words
+    assert command.choices | set(command.modes) <= words
 
 
 def test_fish_lists_the_same_commands_at_its_head() -> None:
-    text = (FOLDER / "appfwctl.fish").read_text("ascii")
+    text = (FOLDER / "appfwctl.fish").read_text("ascii").replace("\\\n", "")
     listed = re.search(r"^set -l commands (.*)$", text, re.MULTILINE)
     assert listed
-    assert set(listed[1].split()) == {command.name for command in commands()}
+    assert set(listed[1].split()) == names()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -26,27 +27,37 @@ def _section(title: str) -> str:
     return found[1]
 
 
+def _entries() -> dict[str, str]:
+    """Return what stands beside the name of each command, by that name."""
+    found = {}
+    for line in re.findall(r"^\.TP\n\.(BR? .*)$", _section("COMMANDS"), re.MULTILINE):
+        macro, *parts = shlex.split(line)
+        text = (" " if macro == "B" else "").join(parts)
+        name = re.match(r"[a-z]+(?: [a-z]+)*", text)
+        assert name, line
+        found[name[0]] = text.removeprefix(name[0])
+    return found
+
+
 @BY_COMMAND
 def test_each_command_has_an_entry_with_its_own_options_and_words(command: Command) -> None:
-    entry = re.search(rf"^\.BR? {command.name}\b(.*)$", _section("COMMANDS"), re.MULTILINE)
-    assert entry, command.name
-    own = command.options - {"--json", "--help"}
-    assert set(re.findall(r"--[a-z]+", entry[1])) == own
-    assert command.choices <= set(re.findall(r"\w+", entry[1]))
-    arguments = [word.lower() for word in re.findall(r"\b[A-Z]{3,}\b", entry[1])]
-    assert [name for name in command.arguments if name != "mode"] == [
-        word for word in arguments if f"--{word}" not in command.options
-    ]
+    said = _entries()[command.name]
+    assert set(re.findall(r"--[a-z-]+", said)) == command.options - {"--json", "--help"}
+    assert command.choices <= set(re.findall(r"\w+", said))
+    values = dict(re.findall(r"(--[a-z-]+) +([A-Z]+)", said))
+    assert values == command.values
+    arguments = re.findall(r"\b[A-Z]{3,}\b", re.sub(r"\[.*?\]", "", said))
+    assert [word.lower() for word in arguments] == list(command.arguments)
 
 
 def test_no_other_command_has_an_entry() -> None:
-    entries = re.findall(r"^\.TP\n\.BR? (\w+)", _section("COMMANDS"), re.MULTILINE)
-    assert sorted(entries) == sorted(command.name for command in commands())
+    assert list(_entries()) == [command.name for command in commands()]
 
 
 def test_general_options_are_explained() -> None:
-    explained = set(re.findall(r"^\.B (--[a-z]+)$", _section("OPTIONS"), re.MULTILINE))
+    explained = set(re.findall(r"^\.BI? (--[a-z]+)", _section("OPTIONS"), re.MULTILINE))
     assert general_options() - {"--help"} <= explained
+    assert {"--in", "--for", "--yes"} <= explained
 
 
 def test_each_exit_status_stands_there() -> None:

@@ -8,7 +8,7 @@ from appfwd import __version__
 from appfwd.cli.commands import COMMANDS, VERDICTS
 from appfwd.cli.parser import build_parser
 from appfwd.errors import all_errors
-from tests.cli.surface import commands, general_options
+from tests.cli.surface import commands, general_options, names
 
 #: Good arguments of each command.
 GOOD = {
@@ -17,10 +17,21 @@ GOOD = {
     "grant": ["mozilla_t", "10.0.0.5:3128"],
     "revoke": ["mozilla_t", "10.0.0.5:3128"],
     "explain": ["mozilla_t", "10.0.0.5:3128"],
+    "who": ["10.0.0.5:3128"],
     "list": [],
+    "types": ["mozilla_t"],
     "rules": [],
     "status": [],
+    "baseline": [],
+    "baseline on": [],
+    "baseline off": [],
+    "baseline show": [],
     "bridge": [],
+    "bridge open": [],
+    "bridge observe": [],
+    "bridge close": [],
+    "observed": [],
+    "confirm": [],
     "up": [],
     "down": [],
 }
@@ -28,24 +39,71 @@ BY_COMMAND = pytest.mark.parametrize("name", GOOD)
 
 
 def test_each_command_of_the_parser_has_a_function_and_a_sample() -> None:
-    names = {command.name for command in commands()}
-    assert names == set(COMMANDS) == set(GOOD)
+    assert {command.name for command in commands()} == set(GOOD)
+    assert names() == set(COMMANDS)
 
 
 @BY_COMMAND
 def test_json_stands_before_or_after_the_command(name: str) -> None:
     parser = build_parser()
-    assert parser.parse_args(["--json", name, *GOOD[name]]).json
-    assert parser.parse_args([name, "--json", *GOOD[name]]).json
-    assert not parser.parse_args([name, *GOOD[name]]).json
+    words = name.split()
+    assert parser.parse_args(["--json", *words, *GOOD[name]]).json
+    assert parser.parse_args([*words, "--json", *GOOD[name]]).json
+    assert parser.parse_args([*words[:1], "--json", *words[1:], *GOOD[name]]).json
+    assert not parser.parse_args([*words, *GOOD[name]]).json
 
 
-@pytest.mark.parametrize("name", ["guard", "unguard", "grant", "revoke", "explain"])
+@pytest.mark.parametrize("name", ["guard", "unguard", "grant", "revoke", "explain", "who"])
 def test_in_turns_the_direction(name: str) -> None:
     parser = build_parser()
     assert parser.parse_args([name, "--in", *GOOD[name]]).inbound
     assert parser.parse_args([name, *GOOD[name], "--in"]).inbound
     assert not parser.parse_args([name, *GOOD[name]]).inbound
+
+
+TIMES = {
+    "1": 1,
+    "1s": 1,
+    "60s": 60,
+    "5m": 300,
+    "1h": 3600,
+    "24h": 86400,
+    "86400": 86400,
+    "1440m": 86400,
+    "007": 7,
+}
+NO_TIMES = [
+    *("", "0", "0s", "25h", "1441m", "86401", "99999h", "100000", "1d", "s", "1.5m", "1 m", " 1"),
+    *("1m30s", "-5", "+5", "1_0", "0x10", "1M", "\u0661s", "5\n", "5s\x00", "9" * 100_000, "later"),
+]
+FOR = [command.name for command in commands() if "--for" in command.options]
+
+
+@pytest.mark.parametrize("name", FOR)
+@pytest.mark.parametrize(("text", "seconds"), TIMES.items())
+def test_for_takes_a_time_in_seconds_minutes_or_hours(name: str, text: str, seconds: int) -> None:
+    parser = build_parser()
+    chosen = parser.parse_args([*name.split(), "--for", text, *GOOD[name]])
+    assert chosen.seconds == seconds
+    assert parser.parse_args([*name.split(), *GOOD[name]]).seconds is None
+
+
+def test_changes_that_can_be_tried_are_these() -> None:
+    modes = ("bridge open", "bridge observe", "bridge close")
+    assert {*modes, "guard", "baseline on", "baseline off"} == set(FOR)
+
+
+@pytest.mark.parametrize("text", NO_TIMES, ids=lambda text: ascii(text[:9]))
+def test_a_time_of_another_form_or_out_of_range_is_refused_with_what_to_write(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args(["bridge", "close", f"--for={text}"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "is no time from 1s to 24h; write it like 30s, 5m or 1h" in said
+    assert len(said) < 400
+    assert said.replace("\n", "").isprintable()
 
 
 WRONG = [
@@ -61,6 +119,24 @@ WRONG = [
     ["list", "--dom", "mozilla_t"],
     ["bridge", "ajar"],
     ["bridge", "closed"],
+    ["bridge", "--strict"],
+    ["bridge", "open", "--strict"],
+    ["bridge", "open", "--yes"],
+    ["bridge", "close", "--for"],
+    ["bridge", "close", "--str"],
+    ["bridge", "open", "close"],
+    ["baseline", "show", "--for", "60s"],
+    ["baseline", "--for", "60s"],
+    ["baseline", "true"],
+    ["unguard", "--for", "60s", "10.0.0.5"],
+    ["grant", "--for", "60s", "mozilla_t", "10.0.0.5"],
+    ["observed", "--accept", "--forget"],
+    ["observed", "mozilla_t"],
+    ["types"],
+    ["types", "mozilla_t", "squid_t"],
+    ["who"],
+    ["who", "mozilla_t", "10.0.0.5"],
+    ["confirm", "all"],
     ["down", "--y"],
     ["up", "now"],
 ]
@@ -85,8 +161,8 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_help_names_every_command_and_every_exit_status() -> None:
     said = build_parser().format_help()
-    for command in commands():
-        assert f"\n    {command.name}" in said
+    for name in names():
+        assert f"\n    {name} " in said
     statuses = {kind.exit_status for kind in all_errors()} | set(VERDICTS.values())
     words = said.replace("\n", " ").replace(",", " ").split("exit status:")[1].split()
     assert {str(status) for status in statuses} <= set(words)

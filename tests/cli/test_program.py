@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
 from appfwd import __version__
+from appfwd.bus.members import PROPERTIES
 from tests.bus.daemon import NEXT
 from tests.bus.peer import Peer
+from tests.bus.records import observe
 from tests.bus.running import Daemon
 from tests.bus.running import daemon as running_daemon
 from tests.bus.samples import PLACE, prepare
+from tests.bus.test_busctl import ENTRY
 from tests.bus.world import world as running_world
 from tests.cli.conftest import MODULE, Run
 from tests.cli.surface import commands
+from tests.cli.terminal import on_terminal
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +29,6 @@ def _daemon() -> Iterator[Daemon]:
     """Have a daemon with one library; what depends on it is in test_libraries.py."""
     with running_world() as world, running_daemon(world, NEXT) as made:
         yield made
-
-
-def _on_terminal(daemon: Daemon, *arguments: str, answer: str = "") -> tuple[int, str, str]:
-    """Run appfwctl with a terminal; return its status, its output there, and its errors."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        daemon.program(MODULE, *arguments),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env=daemon.world.environment,
-        text=True,
-    )
-    os.close(theirs)
-    os.write(ours, answer.encode())
-    shown = b""
-    with suppress(OSError):  # EIO: the other end is closed
-        while part := os.read(ours, 4096):
-            shown += part
-    os.close(ours)
-    _, errors = process.communicate()
-    return process.returncode, shown.decode().replace("\r\n", "\n"), errors
 
 
 def test_inbound_is_a_destination_of_its_own(run: Run, daemon: Daemon) -> None:
@@ -61,6 +41,7 @@ def test_inbound_is_a_destination_of_its_own(run: Run, daemon: Daemon) -> None:
     assert run("unguard", "any:5432", "--in").returncode == 0
 
 
+SEEN_KEYS = ("domain", "direction", "destination", "count", "first", "last")
 JSON = [
     (["guard", "10.0.0.9"], {"command", "result", "id"}),
     (["unguard", PLACE], {"command", "result"}),
@@ -70,32 +51,48 @@ JSON = [
         ["explain", "mozilla_t", PLACE],
         {"verdict", "why", "remedy", "labels", "guards", "grants", "enforcing"},
     ),
-    (["list"], None),
+    (["who", PLACE], {"domain", "verdict", "labels", "through"}),
+    (["list"], set(ENTRY)),
+    (["types", "mozilla_t"], {"source", "target", "permissions", "condition", "holds", "kind"}),
     (["rules"], {"labels", "elements", "total", "counters"}),
-    (["status"], {"Active", "Bridge", "Enforcing", "Problem", "Version", "Warnings"}),
-    (["bridge"], {"bridge"}),
+    (["status"], {prop.name for prop in PROPERTIES}),
+    (["baseline"], {"baseline"}),
+    (["baseline", "on"], {"command", "result"}),
+    (["baseline", "off", "--for", "1m"], {"command", "result", "until"}),
+    (["baseline", "show"], {"enabled", "rows", "total", "report"}),
+    (["bridge"], {"bridge", "strict"}),
     (["bridge", "open"], {"command", "result"}),
+    (["bridge", "observe", "--for", "1m"], {"command", "result", "until"}),
+    (["bridge", "close", "--yes"], {"command", "result"}),
+    (["observed"], {*SEEN_KEYS, "label", "allowed", "granted", "loses", "remedy"}),
+    (["observed", "--accept"], {"command", "result", "ids"}),
+    (["observed", "--forget"], {"command", "result", "count"}),
+    (["confirm"], {"command", "result", "count"}),
     (["up"], {"command", "result"}),
     (["down", "--yes"], {"command", "result"}),
 ]
 
 
 def test_every_command_is_among_those_tried_with_json() -> None:
-    assert {arguments[0] for arguments, _ in JSON} == {command.name for command in commands()}
+    tried = {" ".join(arguments) for arguments, _ in JSON}
+    for command in commands():
+        assert any(f"{one} ".startswith(f"{command.name} ") for one in tried), command.name
 
 
 @pytest.mark.parametrize(("arguments", "keys"), JSON, ids=[" ".join(one) for one, _ in JSON])
 def test_every_command_prints_json(
-    run: Run, daemon: Daemon, arguments: list[str], keys: set[str] | None
+    run: Run, daemon: Daemon, root: Peer, arguments: list[str], keys: set[str]
 ) -> None:
     prepare(daemon)
+    observe(daemon)
+    root.call("Guard", "10.0.0.10", {"for": 3600})
     done = run(*arguments, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert not done.stderr or arguments[1] in ("on", "close")  # they tell what is lost
     value = json.loads(done.stdout)
-    if keys is None:
-        assert {row["kind"] for row in value} == {"guard", "grant"}
-    else:
-        assert set(value) == keys
+    rows = value if isinstance(value, list) else [value]
+    assert rows
+    assert all(set(row) == keys for row in rows)
 
 
 def test_an_error_as_json_has_its_name_and_its_sentence(run: Run) -> None:
@@ -128,12 +125,16 @@ def test_bridge_is_shown_closed_and_opened(run: Run) -> None:
     assert run("bridge").stdout == "open\n"
     assert run("bridge", "close").stdout == "the bridge is closed\n"
     assert run("bridge").stdout == "closed\n"
+    assert run("bridge", "close", "--strict").stdout == "the bridge is closed, strictly\n"
+    assert run("bridge").stdout == "closed, strictly\n"
+    assert run("bridge", "observe").stdout == "the bridge is observed\n"
+    assert run("bridge").stdout == "observed\n"
     assert run("bridge", "open").stdout == "the bridge is open\n"
 
 
 def test_list_on_a_terminal_is_a_table_and_tabs_in_a_pipe(run: Run, daemon: Daemon) -> None:
     prepare(daemon)
-    status, shown, errors = _on_terminal(daemon, "list")
+    status, shown, errors = on_terminal(daemon, "list")
     assert (status, errors) == (0, "")
     header, *rows = shown.splitlines()
     assert header.split()[:3] == ["ID", "KIND", "DOMAIN"]
@@ -167,7 +168,7 @@ def test_list_filters_by_kind_and_domain(run: Run, daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n", "yes\n"])
 def test_down_goes_down_on_a_yes(daemon: Daemon, answer: str) -> None:
-    status, shown, errors = _on_terminal(daemon, "down", answer=answer)
+    status, shown, errors = on_terminal(daemon, "down", answer=answer)
     assert status == 0
     assert "This lifts every guard. Go on? [y/N]" in errors
     assert "down: nothing of appfwd is in the kernel" in shown
@@ -177,7 +178,7 @@ def test_down_goes_down_on_a_yes(daemon: Daemon, answer: str) -> None:
 @pytest.mark.parametrize("answer", ["n\n", "\n", "x\n", "\x04"], ids=["n", "enter", "x", "end"])
 def test_down_does_nothing_on_anything_else(daemon: Daemon, answer: str) -> None:
     with daemon.unchanged():
-        status, _, errors = _on_terminal(daemon, "down", answer=answer)
+        status, _, errors = on_terminal(daemon, "down", answer=answer)
     assert status == 1
     assert "Nothing was done. 'appfwctl down --yes' does it without asking." in errors
 

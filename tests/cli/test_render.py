@@ -44,9 +44,12 @@ EXPLAINED: dict[str, Any] = {
 }
 STATUS = {
     "Active": True,
+    "Baseline": False,
     "Bridge": "open",
+    "Deadline": 0.0,
     "Enforcing": True,
     "Problem": "",
+    "Strict": False,
     "Version": "9.9",
     "Warnings": ["The chain a of the nftables table ip b labels packets too."],
 }
@@ -147,20 +150,174 @@ def test_status_tells_version_mode_bridge_and_problem() -> None:
     assert render("status", STATUS, terminal=True).splitlines() == [
         "appfwd 9.9: in force",
         "SELinux: enforcing",
+        "baseline: off",
         "bridge: open",
         "warning: The chain a of the nftables table ip b labels packets too.",
     ]
     other = {
         **STATUS,
         "Active": False,
+        "Baseline": True,
         "Enforcing": False,
         "Bridge": "closed",
+        "Deadline": 61.0,
+        "Strict": True,
         "Problem": "It is so.",
         "Warnings": [],
     }
     assert render("status", other, terminal=True).splitlines() == [
         "appfwd 9.9: down",
         "SELinux: permissive (nothing is refused)",
-        "bridge: closed",
+        "baseline: on",
+        "bridge: closed, strictly",
+        "on trial: goes back at 1970-01-01 00:01:01, unless you confirm with 'appfwctl confirm'",
         "problem: It is so.",
+    ]
+
+
+OBSERVED: dict[str, Any] = {
+    "domain": "mozilla_t",
+    "direction": "out",
+    "destination": "10.0.0.5:3128/tcp",
+    "count": 3,
+    "first": 0.0,
+    "last": 60.0,
+    "label": "http_client_packet_t",
+    "allowed": False,
+    "granted": False,
+    "loses": True,
+    "remedy": "'appfwctl grant mozilla_t 10.0.0.5:3128/tcp'",
+}
+
+
+def _cells(kind: str, *rows: dict[str, Any]) -> list[list[str]]:
+    return [line.split("\t") for line in render(kind, rows, terminal=False).splitlines()]
+
+
+def test_what_was_observed_has_its_fate_its_label_and_its_remedy() -> None:
+    assert _cells("observed", OBSERVED) == [
+        [
+            *("mozilla_t", "out", "10.0.0.5:3128/tcp", "3", "1970-01-01 00:00", "1970-01-01 00:01"),
+            *("lost", "http_client_packet_t", "'appfwctl grant mozilla_t 10.0.0.5:3128/tcp'"),
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "fate"),
+    [
+        ({"loses": True}, "lost"),
+        ({"loses": True, "allowed": True}, "lost"),
+        ({"loses": False, "granted": True}, "granted"),
+        ({"loses": False, "granted": True, "allowed": True}, "granted"),
+        ({"loses": False, "allowed": True}, "passes"),
+        ({"loses": False}, "passes"),
+    ],
+)
+def test_the_fate_of_what_was_observed_is_one_word(more: dict[str, Any], fate: str) -> None:
+    ((*_, said, _label, _remedy),) = _cells("observed", {**OBSERVED, **more})
+    assert said == fate
+
+
+def test_what_has_no_label_has_a_dash() -> None:
+    assert _cells("observed", {**OBSERVED, "label": ""})[0][7] == "-"
+
+
+PORT: dict[str, Any] = {
+    "direction": "out",
+    "protocol": "tcp",
+    "ports": "80",
+    "port_type": "http_port_t",
+    "packet_type": "http_client_packet_t",
+    "default": False,
+}
+OTHER = {
+    "direction": "in",
+    "protocol": "any",
+    "ports": "0-65535",
+    "port_type": "",
+    "packet_type": "server_packet_t",
+    "default": True,
+}
+PORTS: dict[str, Any] = {"enabled": True, "rows": [PORT, OTHER], "total": 2, "report": []}
+
+
+def test_labels_of_ports_are_a_table_which_tells_defaults() -> None:
+    header, web, other = render("labels", PORTS, terminal=True).splitlines()
+    assert header.split() == ["PROTOCOL", "PORT", "DIRECTION", "LABEL", "PORT-TYPE", "NOTE"]
+    assert web.split() == ["tcp", "80", "out", "http_client_packet_t", "http_port_t"]
+    assert other.split(maxsplit=5) == [
+        *("any", "0-65535", "in", "server_packet_t", "-", "the policy's default")
+    ]
+
+
+def test_labels_of_ports_for_programs_are_cells_alone() -> None:
+    assert render("labels", {**PORTS, "enabled": False}, terminal=False).splitlines() == [
+        "tcp\t80\tout\thttp_client_packet_t\thttp_port_t\t",
+        "any\t0-65535\tin\tserver_packet_t\t-\tthe policy's default",
+    ]
+
+
+def test_people_are_told_that_a_baseline_is_off() -> None:
+    first, *rest = render("labels", {**PORTS, "enabled": False}, terminal=True).splitlines()
+    assert "The baseline is off" in first
+    assert rest == render("labels", PORTS, terminal=True).splitlines()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_the_policy_lacks_stands_below(terminal: bool) -> None:  # noqa: FBT001
+    report = {"report": ["It lacks x.", "It lacks y."]}
+    said = render("labels", {**PORTS, **report}, terminal=terminal)
+    assert said.split("\n\n")[1] == "It lacks x.\nIt lacks y.\n"
+    nothing = render("labels", {**PORTS, **report, "rows": []}, terminal=terminal)
+    assert nothing == "It lacks x.\nIt lacks y.\n"
+
+
+RULE: dict[str, Any] = {
+    "source": "mozilla_t",
+    "target": "http_client_packet_t",
+    "permissions": ["recv", "send"],
+    "condition": "",
+    "holds": True,
+    "kind": "policy",
+}
+
+
+def test_rules_of_the_policy_have_their_condition_and_whether_it_holds() -> None:
+    hanging = {**RULE, "condition": "mozilla_can_net", "holds": False}
+    plain = ["mozilla_t", "http_client_packet_t", "recv,send", "policy"]
+    assert _cells("types", RULE, hanging) == [
+        [*plain, "yes", "-"],
+        [*plain, "no", "mozilla_can_net"],
+    ]
+
+
+def test_who_reaches_a_place_is_told_with_the_way() -> None:
+    row = {"domain": "a_t", "verdict": "partly", "labels": ["x_t", "y_t"], "through": "granted any"}
+    assert _cells("who", row) == [["a_t", "partly", "granted any", "x_t,y_t"]]
+
+
+EMPTY = {
+    "who": "no domain reaches it\n",
+    "types": "the policy lets it do nothing with packets\n",
+    "observed": "nothing was observed; 'appfwctl bridge observe' records what has no label\n",
+}
+
+
+@pytest.mark.parametrize(("kind", "said"), EMPTY.items())
+def test_nothing_is_said_to_people_and_left_out_for_programs(kind: str, said: str) -> None:
+    assert render(kind, [], terminal=True) == said
+    assert render(kind, [], terminal=False) == ""
+
+
+def test_what_was_done_says_when_it_goes_back() -> None:
+    value = {"command": "guard", "result": "guarded"}
+    assert render("done", value, terminal=True) == "guarded\n"
+    assert render("done", {**value, "until": 61.0}, terminal=True).splitlines() == [
+        "guarded",
+        "it goes back at 1970-01-01 00:01:01, unless you confirm with 'appfwctl confirm'",
+    ]
+    assert render("done", {**value, "until": None}, terminal=True).splitlines() == [
+        "guarded",
+        "nothing goes back: it was so before",
     ]

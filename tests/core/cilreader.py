@@ -60,6 +60,9 @@ class Loaded:
     rules: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     sources: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
+    #: Whose packets of which type are recorded.
+    audited: set[tuple[str, str]] = field(default_factory=set)
+    strict: bool = False
 
     def permissions(self, domain: str, packet_type: str) -> frozenset[str]:
         """Return the permissions of class packet that ``domain`` has on ``packet_type``."""
@@ -77,9 +80,14 @@ _SEND_RECV = ("send", "recv")
 def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
     """Compile ``text`` over ``base``: optional blocks that name what is missing are dropped."""
     loaded = Loaded(set(base.types), {"domain": set(base.domains)})
+    loaded.members |= {name: set() for name in base.attributes if name not in loaded.members}
     rights = base.unlabeled
     for permission, who in zip(_SEND_RECV, (rights.send, rights.recv), strict=True):
         loaded.rules[unlabeled] |= {(domain, permission) for domain in who}
+    for label, held in base.labels.items():
+        loaded.types.add(label)
+        loaded.rules[label] |= {(domain, "send") for domain in held.send}
+        loaded.rules[label] |= {(domain, "recv") for domain in held.recv}
     nodes = read(text)
     for node in nodes:  # CIL knows no order: declarations first, then the members, then rules
         _declare(loaded, node)
@@ -94,10 +102,29 @@ def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
                     raise CilError(msg)
                 blocks.add(name)
                 if all(_resolves(loaded, rule) for rule in body):
-                    _add_rules(loaded, body)
-            case ("allow", *_):
-                _add_rules(loaded, [node])
+                    _add_rules(loaded, [rule for rule in body if _is_packet_rule(rule)])
+            case _:
+                _add_statement(loaded, node)
     return loaded
+
+
+def _add_statement(loaded: Loaded, node: Node) -> None:
+    match node:
+        case ("allow", *_):
+            _add_rules(loaded, [node])
+        case ("auditallow", str(source), str(target), ("packet", _)):
+            sources, targets = _expand(loaded, source), _expand(loaded, target)
+            loaded.audited |= {(one, other) for one in sources for other in targets}
+        case ("policycap", "always_check_network"):
+            loaded.strict = True
+
+
+def _is_packet_rule(rule: Node) -> bool:
+    """Tell a rule of packets from those for the other checks of a strict network."""
+    match rule:
+        case ("allow", _, _, ("peer" | "netif" | "node", _)):
+            return False
+    return True
 
 
 def _declare(loaded: Loaded, node: Node) -> None:
@@ -110,7 +137,9 @@ def _declare(loaded: Loaded, node: Node) -> None:
             loaded.declared.add(name)
         case ("typeattribute", str(name)):
             loaded.members.setdefault(name, set())
-        case ("roletype" | "typeattributeset" | "allow" | "optional", *_):
+        case ("roletype" | "typeattributeset" | "allow" | "auditallow" | "optional", *_):
+            pass
+        case ("policycap", _):
             pass
         case _:
             raise CilError(repr(node))

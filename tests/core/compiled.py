@@ -30,9 +30,13 @@ class Compiled:
 
     def permissions(self, domain: str, label: str | None) -> frozenset[str]:
         """Return what ``domain`` may do with packets of ``label``."""
-        if not self.table.contexts:
+        if not self.table.contexts and not self._loaded.strict:
             return BOTH
         return self._loaded.permissions(domain, label or UNLABELED) & BOTH
+
+    def is_audited(self, domain: str, label: str) -> bool:
+        """Tell whether a packet of ``label`` that ``domain`` sends or gets is recorded."""
+        return (domain, label) in self._loaded.audited
 
     def may(self, domain: str, permission: str, label: str | None) -> bool:
         """Tell whether ``domain`` has ``permission`` on packets of ``label``."""

@@ -31,6 +31,10 @@ class Evaluator:
     def __init__(self, table: Table) -> None:
         self._chains = table.chains
         self._maps = {str(name): elements for name, elements in table.maps.items()}
+        self._lines = {str(name): elements for name, elements in table.lines.items()}
+        #: What the kernel keeps and decides by itself: elements of sets, chance, and a full bucket.
+        self.sets: dict[str, set[Any]] = {str(name): set() for name in table.sets}
+        self.chance, self.too_many = 1, False
         self._objects = table.contexts
 
     def run(self, hook: str, packet: Packet, low: int = -1000, high: int = 1000) -> None:
@@ -72,26 +76,37 @@ class Evaluator:
     def _chain(self, name: str, packet: Packet) -> None:
         for rule in self._chains[name].rules:
             target = self._rule(rule, packet)
+            if target == "":
+                return
             if target is not None:
                 self._chain(target, packet)
                 return
 
     def _rule(self, rule: tuple[Json, ...], packet: Packet) -> str | None:
-        """Run one rule; return where ``goto`` leads."""
+        """Run one rule; return where ``goto`` leads, or nowhere for a return."""
         try:
             for expr in rule:
                 ((kind, value),) = expr.items()
                 if kind == "goto":
                     return str(value["target"])
+                if kind == "return":
+                    return ""
                 self._statement(kind, value, packet)
         except Break:
             pass
         return None
 
-    def _statement(self, kind: str, value: Any, packet: Packet) -> None:
+    def _statement(self, kind: str, value: Any, packet: Packet) -> None:  # noqa: C901
         match kind:
             case "match":
-                if not _matches(value, packet):
+                if not self._matches(value, packet):
+                    raise Break
+            case "set":
+                assert value["op"] == "add"
+                self.sets[value["set"].removeprefix("@")].add(_value(value["elem"], packet))
+            case "limit":
+                assert value["inv"] is True
+                if not self.too_many:
                     raise Break
             case "jump":
                 self._chain(value["target"], packet)
@@ -113,26 +128,38 @@ class Evaluator:
         return label
 
     def _look_up(self, value: Json, packet: Packet) -> str:
-        address, protocol, port = (_value(e, packet) for e in value["key"]["concat"])
-        found = [
-            label
-            for key, label in self._maps[value["data"].removeprefix("@")].items()
-            if key.peer.first <= address <= key.peer.last
-            and key.service.protocols.first <= protocol <= key.service.protocols.last
-            and key.service.ports.first <= port <= key.service.ports.last
-        ]
+        name = value["data"].removeprefix("@")
+        if name in self._lines:
+            number = _value(value["key"], packet)
+            held = self._lines[name].items()
+            found = [label for key, label in held if key.first <= number <= key.last]
+        else:
+            found = self._at(name, *_value(value["key"], packet))
         assert len(found) <= 1, "elements overlap"
         if not found:
             raise Break
         return found[0]
 
+    def _at(self, name: str, address: int, protocol: int, port: int) -> list[str]:
+        return [
+            label
+            for key, label in self._maps[name].items()
+            if key.peer.first <= address <= key.peer.last
+            and key.service.protocols.first <= protocol <= key.service.protocols.last
+            and key.service.ports.first <= port <= key.service.ports.last
+        ]
 
-def _matches(value: Json, packet: Packet) -> bool:
-    left, right = _value(value["left"], packet), value["right"]
-    if value["op"] == "in":
-        return bool(set(left) & set(right if isinstance(right, list) else [right]))
-    assert value["op"] in ("==", "!=")
-    return _equal(left, right) is (value["op"] == "==")
+    def _matches(self, value: Json, packet: Packet) -> bool:
+        right = value["right"]
+        if "numgen" in value["left"]:
+            return _equal(self.chance, right) is (value["op"] == "==")
+        left = _value(value["left"], packet)
+        if isinstance(right, str) and right.startswith("@"):
+            return left in self.sets[right.removeprefix("@")]
+        if value["op"] == "in":
+            return bool(set(left) & set(right if isinstance(right, list) else [right]))
+        assert value["op"] in ("==", "!=")
+        return _equal(left, right) is (value["op"] == "==")
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -147,7 +174,7 @@ def _equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _value(expr: Json, packet: Packet) -> Any:
+def _value(expr: Json, packet: Packet) -> Any:  # noqa: PLR0911
     ((kind, value),) = expr.items()
     match kind:
         case "ct":
@@ -155,7 +182,13 @@ def _value(expr: Json, packet: Packet) -> Any:
         case "payload":
             return _payload(packet, **value)
         case "meta":
+            if value["key"] == "skuid":
+                if packet.uid is None:
+                    raise Break
+                return packet.uid
             return {"l4proto": packet.protocol, "iif": "0" if packet.local else "2"}[value["key"]]
+        case "concat":
+            return tuple(_value(part, packet) for part in value)
         case "rt":
             assert value == {"key": "ipsec"}
             return packet.ipsec

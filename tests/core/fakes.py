@@ -103,6 +103,9 @@ class FakeKernel:
     def access(self, domain: str, packet_type: str) -> frozenset[str]:
         return self.model.loaded().permissions(domain, packet_type) - self.withheld
 
+    def always_checks(self) -> bool:
+        return self.model.loaded().strict
+
     def policy_load(self) -> int:
         return self.loads
 

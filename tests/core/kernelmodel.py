@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 
+from appfwd.core.baseline import baseline_of
 from appfwd.core.compiler import Machine
-from appfwd.core.module import BRIDGE_ATTRIBUTE, loaded_module, module_text
-from appfwd.core.nft import NotOurs, decode_table, is_orphan
+from appfwd.core.listing import NotOurs, decode_table, is_orphan
+from appfwd.core.module import BRIDGE_ATTRIBUTE, is_installed, loaded_module, module_text
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
@@ -41,11 +42,18 @@ class KernelModel:
         bridge = BRIDGE_ATTRIBUTE in loaded.sources
         hidden = Rights.both(self.base.domains) if bridge and self.optimizes else Rights()
         seen = self.base.unlabeled - hidden
-        return replace(self.base, packet_rights=ours, bridge=bridge, unlabeled=seen)
+        return replace(
+            self.base,
+            packet_rights=ours,
+            bridge=bridge,
+            unlabeled=seen,
+            attributes=self.base.attributes | (loaded.members.keys() - {"domain"}),
+        )
 
     def machine(self) -> Machine:
         """Return what the compiler must know."""
-        return Machine(self.policy(), CONTEXTS, EPHEMERAL)
+        policy = self.policy()
+        return Machine(policy, CONTEXTS, EPHEMERAL, baseline_of(policy))
 
     def snapshot(self) -> Snapshot:
         """Read back."""
@@ -56,8 +64,13 @@ class KernelModel:
                 table = decode_table(listing)
             except NotOurs:
                 table = None
+        policy = self.policy()
         return Snapshot(
-            loaded_module(self.policy(), CONTEXTS), table, bool(listing), is_orphan(listing)
+            loaded_module(policy, CONTEXTS),
+            table,
+            bool(listing),
+            is_orphan(listing),
+            is_installed(policy),
         )
 
     def apply(self, step: Step) -> None:
@@ -85,7 +98,7 @@ class View:
 
     def __init__(self, kernel: KernelModel) -> None:
         self._loaded = kernel.loaded()
-        self._labelling = bool(kernel.nft.objects)
+        self._labelling = bool(kernel.nft.objects) or self._loaded.strict
         listing = kernel.nft.listing()
         self._evaluator = Evaluator(decode_table(listing) if listing else Table())
 

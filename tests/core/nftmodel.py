@@ -19,6 +19,10 @@ _WHERE = {"family": "inet", "table": "appfwd"}
 _NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 
 
+#: What the kernel put in a set by itself.
+_SEEN = {"elem": {"val": {"concat": [0, "10.0.0.5", 6, 443]}, "timeout": 300, "expires": 12}}
+
+
 class Refused(Exception):
     """The kernel would refuse this command."""
 
@@ -31,6 +35,7 @@ class NftModel:
     flags: list[str] = field(default_factory=list)
     objects: dict[str, str] = field(default_factory=dict)
     maps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
     elements: dict[str, dict[str, str]] = field(default_factory=dict)
     chains: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: dict[str, list[list[Json]]] = field(default_factory=dict)
@@ -68,6 +73,8 @@ class NftModel:
         rows.append({"table": table})
         for name, context in self.objects.items():
             rows.append({"secmark": {**_WHERE, "name": name, "handle": 2, "context": context}})
+        for name, what in self.sets.items():
+            rows.append({"set": {**_WHERE, "name": name, "handle": 4, **what, "elem": [_SEEN]}})
         for name, what in self.maps.items():
             value = {**_WHERE, "name": name, "handle": 3, **what}
             if self.elements[name]:
@@ -118,6 +125,17 @@ class NftModel:
         _need(f"@{name}" not in used, f"map {name} is in use")
         del self.maps[name], self.elements[name]
 
+    def _add_set(self, value: Json) -> None:
+        name = value["name"]
+        _need(self.exists and name not in {*self.sets, *self.maps}, f"have {name}")
+        self.sets[name] = {k: value[k] for k in ("type", "flags", "timeout", "size")}
+
+    def _delete_set(self, value: Json) -> None:
+        name = value["name"]
+        _need(name in self.sets, f"no set {name}")
+        _need(f'"@{name}"' not in json.dumps(list(self._exprs())), f"set {name} is in use")
+        del self.sets[name]
+
     def _add_element(self, value: Json) -> None:
         _need(value["name"] in self.maps, f"no map {value['name']}")
         elements = self.elements[value["name"]]
@@ -162,6 +180,8 @@ class NftModel:
                 _need(mark in self.objects, f"no object {mark}")
             elif mark is not None:
                 _need(mark["map"]["data"].removeprefix("@") in self.maps, "no map")
+            if "set" in expr:
+                _need(expr["set"]["set"].removeprefix("@") in self.sets, "no set")
         self.rules[value["chain"]].append(list(value["expr"]))
 
     def _exprs(self) -> Iterator[Json]:
@@ -191,7 +211,8 @@ Box = tuple[tuple[int, int], ...]
 
 def box_of(key: Json) -> Box:
     """Return an element's key as (first, last) for each of its parts."""
-    return tuple(_span(part) for part in key["concat"])
+    parts = key["concat"] if isinstance(key, Mapping) and "concat" in key else [key]
+    return tuple(_span(part) for part in parts)
 
 
 def _span(part: Any) -> tuple[int, int]:
@@ -207,9 +228,12 @@ def _overlap(one: Box, other: Box) -> bool:
     return all(a[0] <= b[1] and b[0] <= a[1] for a, b in zip(one, other, strict=True))
 
 
-def _shown(key: str) -> Json:
+def _shown(key: str) -> Any:
     """Return a key as listings have it: prefixes by name, well-known protocols by name."""
-    address, protocol, port = json.loads(key)["concat"]
+    value = json.loads(key)
+    if not isinstance(value, Mapping) or "concat" not in value:
+        return value
+    address, protocol, port = value["concat"]
     if isinstance(address, dict):
         low, high = address["range"]
         size = _number(high) - _number(low) + 1

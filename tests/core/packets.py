@@ -67,6 +67,8 @@ class Packet:
     flags: frozenset[str] | None = None
     local: bool = False
     ipsec: bool = False
+    #: Of the socket that sends it; None for the kernel's own.
+    uid: int | None = 1000
     label: str | None = None
 
 

@@ -1,6 +1,10 @@
 """THE ONE RULE by brute force, which everything else in this tier is held against.
 
-    allowed(D, X) = granted(D, X) or (not guarded(X) and baseline(D, X))
+    allowed(D, X) = granted(D, X) or (not guarded(X) and base(D, X))
+
+``base`` is what policy lets a domain do with the label that the baseline gives X; where it gives
+none, or is off, what may be done with unlabelled packets: anything while the bridge is open or
+observed, else what policy lets.
 
 Written from the words of the design alone: loops over guards and grants, numbers of its own, no
 code of ``appfwd.core``. Rights are asked for one by one (``send``, ``recv``), since a policy may
@@ -12,7 +16,7 @@ selinux_secmark_enabled), so the rule is in force only where something is labell
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from appfwd.model.destination import Destination, Direction
@@ -80,25 +84,67 @@ def granted(state: DesiredState, domain: str, point: Point) -> bool:
     return any_covers((g.destination for g in state.grants if g.domain == domain), point)
 
 
-def unlabelled_rights(state: DesiredState, policy: LoadedPolicy, domain: str) -> frozenset[str]:
-    """Return what ``domain`` may do with unlabelled packets: the baseline."""
+def baseline_label(policy: LoadedPolicy, point: Point) -> str | None:
+    """Return the packet type that policy itself has for ``point``; None where it has none."""
+    word = "client" if point.direction is Direction.OUT else "server"
+    candidates = [f"{word}_packet_t"]
+    if point.protocol in (ICMP, ICMPV6):
+        candidates.insert(0, "icmp_packet_t")
+    for context in policy.ports:  # the first that fits counts
+        low, high = context.ports.first, context.ports.last
+        if context.protocol == point.protocol and low <= point.port <= high:
+            name = context.port_type
+            if name.endswith("_port_t"):
+                candidates.insert(0, f"{name[: -len('_port_t')]}_{word}_packet_t")
+            break
+    usable = (name for name in candidates if name in policy.labels and name in policy.relabel)
+    return next(usable, None)
+
+
+def label_of(state: DesiredState, policy: LoadedPolicy, point: Point) -> str | None:
+    """Return the baseline's label of ``point``, where the baseline is on."""
+    return baseline_label(policy, point) if state.settings.baseline else None
+
+
+def base_rights(
+    state: DesiredState, policy: LoadedPolicy, domain: str, point: Point
+) -> frozenset[str]:
+    """Return what ``domain`` may do with packets of ``point`` were nothing guarded or granted."""
     if domain not in policy.domains:
         return NEITHER
-    if state.settings.bridge is Bridge.OPEN:
+    label = label_of(state, policy, point)
+    if label is None and state.settings.bridge is not Bridge.CLOSED:
         return BOTH
-    rights = policy.unlabeled
+    rights = policy.unlabeled if label is None else policy.labels[label]
     held = {"send"} if domain in rights.send else set()
     return frozenset(held | ({"recv"} if domain in rights.recv else set()))
 
 
 def labelling(state: DesiredState, policy: LoadedPolicy) -> bool:
-    """Tell whether anything needs a label, so that the kernel checks packets at all."""
+    """Tell whether anything needs a label, so that the kernel checks packets at all.
+
+    It does so too where the bridge is closed or observed (not where the baseline labels all that
+    there is: then nothing is left to observe, but for that it labels).
+    """
     if not state.settings.active:
         return False
-    return bool(state.guards) or any(
-        grant.domain in policy.domains and unlabelled_rights(state, policy, grant.domain) != BOTH
-        for grant in state.grants
+    return (
+        bool(state.guards)
+        or state.settings.bridge is not Bridge.OPEN
+        or (state.settings.baseline and any(baseline_label(policy, p) for p in borders(policy)))
     )
+
+
+def borders(policy: LoadedPolicy) -> Iterator[Point]:
+    """Yield a point of everything between two of which nothing begins or ends."""
+    for direction in Direction:
+        yield Point(direction, 4, 0, ICMP, 0)
+        yield Point(direction, 4, 0, ICMPV6, 0)
+        yield Point(direction, 4, 0, 47, 0)
+        for context in policy.ports:
+            low, high = context.ports.first, context.ports.last
+            for port in (max(low - 1, 0), low, high, min(high + 1, 65535)):
+                yield Point(direction, 4, 0, context.protocol, port)
 
 
 def allowed(state: DesiredState, policy: LoadedPolicy, domain: str, point: Point) -> frozenset[str]:
@@ -109,7 +155,7 @@ def allowed(state: DesiredState, policy: LoadedPolicy, domain: str, point: Point
         return BOTH
     if guarded(state, point):
         return NEITHER
-    return unlabelled_rights(state, policy, domain)
+    return base_rights(state, policy, domain, point)
 
 
 @dataclass(frozen=True)
@@ -129,18 +175,35 @@ def deciding(state: DesiredState, ends: Ends, believed: Direction, ephemeral: ra
 
     Conntrack has its belief of who opened the flow and may be wrong, so both ends are asked: the
     believed one first, then the other one where it is guarded. A local port of the ephemeral
-    range is not asked for in a flow believed ours: every client has one.
+    range is not asked for in a flow believed ours: every client has one. Where none is guarded
+    the believed one decides, unless the ports say that it is an answer (:func:`turned`).
     """
     asked = [ends.end(believed)]
     if believed is Direction.IN:
         asked.append(ends.theirs)
     elif ends.ours.protocol in WITH_PORTS and ends.ours.port not in ephemeral:
         asked.append(ends.ours)
-    return next((point for point in asked if guarded(state, point)), asked[0])
+    likely = asked[1] if turned(ends, believed, ephemeral) else asked[0]
+    return next((point for point in asked if guarded(state, point)), likely)
+
+
+def turned(ends: Ends, believed: Direction, ephemeral: range) -> bool:
+    """Tell whether a flow looks begun by the answer of a server to a client: by the ports.
+
+    A peer's may be any protocol with ports. Ours is TCP alone: for UDP it would let whoever may
+    bind such a port reach any peer as if it answered.
+    """
+    client, server = ends.theirs.port, ends.ours.port
+    if believed is Direction.IN:
+        client, server = server, client
+        known = ends.ours.protocol in WITH_PORTS
+    else:
+        known = ends.ours.protocol == TCP
+    return known and server not in ephemeral and client in ephemeral
 
 
 def deciding_without_entry(state: DesiredState, ends: Ends, ephemeral: range) -> Point | None:
-    """Return the guarded point that decides a packet without conntrack entry; None: no label."""
+    """Return the guarded point that decides a packet without conntrack entry; None: none does."""
     if guarded(state, ends.theirs):
         return ends.theirs
     ports = ends.ours.protocol in WITH_PORTS and ends.ours.port not in ephemeral

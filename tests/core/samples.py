@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Destination, Direction
-from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
+from appfwd.model.policy import KernelContexts, LoadedPolicy, PortContext, Rights
 from appfwd.model.services import Interval, Service
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
 from tests.core.reference import ICMP, ICMPV6, WITH_PORTS, Point
@@ -84,7 +84,12 @@ def states(*, bridge: Bridge | None = None) -> st.SearchStrategy[DesiredState]:
         st.builds(Grant, st.sampled_from((*DOMAINS, GONE)), destinations()), max_size=5
     )
     bridges = st.sampled_from(Bridge) if bridge is None else st.just(bridge)
-    return st.builds(DesiredState, guards, grants, st.builds(Settings, bridges))
+    settings = st.builds(_settings, bridges, st.booleans(), st.booleans())
+    return st.builds(DesiredState, guards, grants, settings)
+
+
+def _settings(bridge: Bridge, strict: bool, baseline: bool) -> Settings:  # noqa: FBT001
+    return Settings(bridge, strict=strict and bridge is Bridge.CLOSED, baseline=baseline)
 
 
 def _some(domains: tuple[str, ...]) -> st.SearchStrategy[frozenset[str]]:
@@ -94,7 +99,40 @@ def _some(domains: tuple[str, ...]) -> st.SearchStrategy[frozenset[str]]:
 def policies() -> st.SearchStrategy[LoadedPolicy]:
     """Return policies with some of the domains, some of which may use unlabelled packets."""
     rights = st.builds(Rights, _some((*DOMAINS, KERNEL)), _some((*DOMAINS, KERNEL)))
-    return rights.map(make_policy)
+    labels: st.SearchStrategy[dict[str, Rights]] = st.one_of(
+        st.just({}),
+        st.dictionaries(st.sampled_from(LABELS), rights, max_size=4),
+        st.fixed_dictionaries(dict.fromkeys(LABELS, rights)),
+    )
+    ports = st.lists(_port_contexts(), max_size=4).map(tuple)
+    return st.builds(
+        _with_labels, rights.map(make_policy), labels, st.sampled_from((None, *LABELS)), ports
+    )
+
+
+#: The packet types of a small policy, and the port types beside them, one without any.
+LABELS = (
+    *("client_packet_t", "server_packet_t", "icmp_packet_t"),
+    *("p_client_packet_t", "p_server_packet_t", "q_client_packet_t"),
+)
+_PORT_TYPES = ("p_port_t", "q_port_t", "reserved_port_t", "odd_t")
+
+
+def _port_contexts() -> st.SearchStrategy[PortContext]:
+    intervals = _ports().map(lambda ends: Interval(*ends))
+    return st.builds(
+        PortContext, st.sampled_from((6, 6, 17, 132)), intervals, st.sampled_from(_PORT_TYPES)
+    )
+
+
+def _with_labels(
+    policy: LoadedPolicy,
+    labels: dict[str, Rights],
+    forbidden: str | None,
+    ports: tuple[PortContext, ...],
+) -> LoadedPolicy:
+    relabel = frozenset(labels) - {forbidden}
+    return replace(policy, labels=labels, relabel=relabel, ports=ports)
 
 
 def make_policy(
@@ -105,10 +143,17 @@ def make_policy(
     present = domains | {KERNEL}
     return LoadedPolicy(
         domains=present,
-        attributes=frozenset({"domain"}),
+        attributes=frozenset({"domain", "netif_type", "node_type"}),
         types=present | {UNLABELED, CONTEXTS.loader},
         unlabeled=Rights(rights.send & present, rights.recv & present),
     )
+
+
+def baseline_policy(**rights: Rights) -> LoadedPolicy:
+    """Return a policy with all of LABELS, those named with ``rights``, and p_port_t on 80/tcp."""
+    labels = {name: rights.get(name, Rights()) for name in LABELS}
+    ports = (PortContext(6, Interval(80, 80), "p_port_t"),)
+    return _with_labels(make_policy(), labels, None, ports)
 
 
 def members(state: DesiredState) -> list[Destination]:

@@ -15,13 +15,16 @@ def place(text: str) -> Destination:
 
 
 def state_of(
-    *guards: str, grants: tuple[tuple[str, str], ...] = (), bridge: Bridge = Bridge.OPEN
+    *guards: str,
+    grants: tuple[tuple[str, str], ...] = (),
+    bridge: Bridge = Bridge.OPEN,
+    baseline: bool = False,
 ) -> DesiredState:
     """Return the state with these guards and grants (domain, destination)."""
     return DesiredState(
         frozenset(Guard(place(text)) for text in guards),
         frozenset(Grant(domain, place(text)) for domain, text in grants),
-        Settings(bridge),
+        Settings(bridge, baseline=baseline),
     )
 
 

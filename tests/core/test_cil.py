@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appfwd.core import cil
+from appfwd.core.avc import SEEN_TYPES
 from appfwd.core.module import Module, module_text
 from appfwd.model.policy import KernelContexts, Rights
 from tests.core.cilreader import CilError, load, read
@@ -96,7 +97,7 @@ def test_a_module_gives_its_types_their_users_and_the_kernel_its_needs(
 ) -> None:
     policy = make_policy(Rights.both(frozenset({"c_t"})))
     loaded = load(module_text(Module(types, bridge), CONTEXTS), policy, UNLABELED)
-    assert loaded.declared == set(types)
+    assert loaded.declared == {*types, *SEEN_TYPES}
     for name, rights in types.items():
         assert loaded.rights(name) == rights | Rights(send=frozenset({"kernel_t"}))
         assert loaded.permissions("appfwd_t", name) == {"relabelto"}

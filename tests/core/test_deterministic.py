@@ -16,8 +16,9 @@ from appfwd.core.compiler import compile_state
 from appfwd.core.module import module_text
 from appfwd.core.nft import table_commands
 from appfwd.core.table import Table
+from appfwd.model.changes import add_grant, add_guard
 from appfwd.model.policy import Rights
-from appfwd.model.state import Bridge, DesiredState, Grant, Guard, add_grant, add_guard
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard
 from tests.core.kernelmodel import KernelModel
 from tests.core.samples import CONTEXTS, DOMAINS, destinations, make_policy, states
 from tests.core.stories import state_of

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.explain import explain, labels_at
+from appfwd.core.explain import explain, labels_of
 from appfwd.model.destination import Destination
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState, Guard
@@ -21,9 +23,9 @@ def _verdict(
     state: DesiredState, policy: LoadedPolicy, domain: str, destination: Destination
 ) -> str:
     compiled = Compiled(state, policy)
-    labels = labels_at(compiled.table, destination, UNLABELED)
+    labels = labels_of(compiled.table, destination, UNLABELED)
     permissions = {label: compiled.permissions(domain, label) for label in labels}
-    labelling = bool(compiled.table.contexts)
+    labelling = bool(compiled.table.contexts) or state.settings.strict
     return explain(
         domain, destination, state, permissions, unlabeled=UNLABELED, labelling=labelling
     ).verdict
@@ -35,6 +37,12 @@ def test_the_verdict_is_what_the_points_say(
 ) -> None:
     """``allowed`` where all points pass both ways, ``denied`` where none does."""
     borders = points_of(DesiredState(state.guards | {Guard(asked)}, state.grants))
+    borders += [
+        replace(point, protocol=other.protocol, port=other.port)
+        for point in borders
+        for other in reference.borders(policy)
+        if point.direction is other.direction and state.settings.baseline
+    ]
     verdicts = {
         reference.allowed(state, policy, domain, point) == BOTH
         for point in borders

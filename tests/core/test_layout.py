@@ -19,15 +19,26 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ports": ("model",),
     "kernel": ("errors", "model", "core", "ports"),
     "reconciler": ("errors", "model", "ports", "kernel"),
-    "watcher": ("errors", "kernel", "reconciler"),
+    "watcher": ("errors", "core.work", "kernel", "reconciler"),
     "observer": ("errors", "model", "core", "ports"),
-    "manager": ("errors", "model", "core", "ports", "kernel", "reconciler"),
+    "manager": (
+        *("errors", "model", "core", "ports", "kernel", "reconciler", "observer", "manager"),
+    ),
     "adapters": ("errors", "model", "ports"),
     "bus": ("errors", "model", "ports", "core.explain", "reconciler", "kernel", "manager", "bus"),
     "cli": ("errors", "model", "bus.client", "cli"),
     "daemon": (
-        *("errors", "model", "core.module", "ports", "kernel", "reconciler", "manager"),
-        *("watcher", "adapters", "bus"),
+        *(
+            "errors",
+            "model",
+            "core.module",
+            "core.work",
+            "ports",
+            "kernel",
+            "reconciler",
+            "manager",
+        ),
+        *("watcher", "observer", "adapters", "bus"),
     ),
 }
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.chains import SURE
+from appfwd.core.expressions import SURE
 from appfwd.model.destination import Direction
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState

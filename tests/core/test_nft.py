@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.nft import (
-    Json,
-    NotOurs,
-    adopt_commands,
-    counters,
-    decode_table,
-    delete_commands,
-    is_orphan,
-    table_commands,
-)
+from appfwd.core.listing import NotOurs, counters, decode_table, is_orphan
+from appfwd.core.nft import Json, adopt_commands, delete_commands, table_commands
 from appfwd.core.table import Table
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState
@@ -142,7 +134,7 @@ def test_an_object_never_changes_its_context_under_its_name() -> None:
     other = Table(
         {name: context + ":c0" for name, context in table.contexts.items()},
         table.maps,
-        table.chains,
+        chains=table.chains,
     )
     model = NftModel()
     _run(model, table_commands(Table(), other))

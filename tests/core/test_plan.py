@@ -26,6 +26,7 @@ from appfwd.core.plan import (
 )
 from appfwd.core.table import Table
 from appfwd.core.verify import verify
+from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
@@ -170,7 +171,7 @@ def test_a_label_in_the_table_has_in_policy_the_users_its_name_stands_for(change
     present = Rights.both(change.after.domains)
     for kernel in kernels:
         view = kernel.view()
-        for label in kernel.nft.objects.keys() - {UNLABELED}:
+        for label in filter(is_packet_type, kernel.nft.objects):
             lost = meaning[label] - present
             assert view.rights(label) == meaning[label] - lost, label
 

@@ -12,16 +12,8 @@ from appfwd.errors import (
     PolicyLoadFailed,
     TableFailed,
 )
-from appfwd.model.state import (
-    Change,
-    DesiredState,
-    Grant,
-    Guard,
-    add_grant,
-    add_guard,
-    remove_grant,
-    remove_guard,
-)
+from appfwd.model.changes import Change, add_grant, add_guard, remove_grant, remove_guard
+from appfwd.model.state import DesiredState, Grant, Guard
 from appfwd.ports import Stored
 from appfwd.reconciler import WAITING_AT_MOST
 from tests.core.samples import DOMAINS

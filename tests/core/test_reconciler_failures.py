@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appfwd.errors import AppfwdError, StoreFailed, TableFailed
-from appfwd.model.state import (
-    Change,
-    Grant,
-    Guard,
-    add_grant,
-    add_guard,
-    remove_grant,
-    remove_guard,
-)
+from appfwd.model.changes import Change, add_grant, add_guard, remove_grant, remove_guard
+from appfwd.model.state import Grant, Guard
 from appfwd.ports import Stored
 from tests.core.samples import DOMAINS
 from tests.core.stories import place

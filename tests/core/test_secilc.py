@@ -13,6 +13,8 @@ import setools
 
 from appfwd.adapters import policyprogram, policyquery
 from appfwd.core.audience import NamedByContent
+from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.baseline import Baseline
 from appfwd.core.compiler import Machine, compile_state
 from appfwd.core.module import BRIDGE_ATTRIBUTE, Module, loaded_module, module_text
 from appfwd.core.verify import verify_module
@@ -67,6 +69,10 @@ BASELINE = {
     *((d, "packet_t", p) for d in ("kernel_t", "appfwd_t", *"abc") for p in ("send", "recv")),
 }
 BASELINE = {(d + "_t" if len(d) == 1 else d, t, p) for d, t, p in BASELINE}
+#: What any module of ours has: the types for observing, which nobody may use yet.
+EMPTY = {("appfwd_t", UNLABELED, "relabelto")}
+EMPTY |= {("kernel_t", name, "send") for name in SEEN_TYPES}
+EMPTY |= {("appfwd_t", name, "relabelto") for name in SEEN_TYPES}
 
 
 def _both(domains: frozenset[str] | set[str], packet_type: str) -> set[tuple[str, str, str]]:
@@ -104,7 +110,7 @@ def test_a_module_gives_exactly_the_rights_it_says(tmp_path: Path, *, bridge: bo
     wanted |= {("a_t", several, "send"), ("b_t", several, "send"), ("a_t", several, "recv")}
     for name in types:
         wanted |= {("kernel_t", name, "send"), ("appfwd_t", name, "relabelto")}
-    wanted.add(("appfwd_t", UNLABELED, "relabelto"))
+    wanted |= EMPTY
     policy = query(binary)
     if bridge:
         wanted |= _both(policy.domains, UNLABELED)
@@ -120,20 +126,58 @@ def test_a_module_gives_exactly_the_rights_it_says(tmp_path: Path, *, bridge: bo
 def test_a_compiled_state_loads_as_it_was_meant(tmp_path: Path, bridge: Bridge) -> None:
     grants = (("a_t", "10.0.0.5"), ("b_t", "10.0.0.0/8:80"), ("gone_t", "any"))
     state = state_of("10.0.0.0/24", "in any:22", grants=grants, bridge=bridge)
-    machine = Machine(query(build(tmp_path)), CONTEXTS, EPHEMERAL)
+    machine = Machine(query(build(tmp_path)), CONTEXTS, EPHEMERAL, Baseline())
     artefacts = compile_state(state, machine)
     policy = query(build(tmp_path, module_text(artefacts.module, CONTEXTS)))
     loaded = loaded_module(policy, CONTEXTS)
     assert loaded == artefacts.module
     verify_module(loaded, artefacts.module)
-    again = compile_state(state, Machine(policy, CONTEXTS, EPHEMERAL))
+    again = compile_state(state, Machine(policy, CONTEXTS, EPHEMERAL, Baseline()))
     assert again == artefacts
 
 
 def test_an_empty_module_compiles(tmp_path: Path) -> None:
-    assert every_right(build(tmp_path, module_text(Module(), CONTEXTS))) == BASELINE | {
-        ("appfwd_t", UNLABELED, "relabelto")
+    assert every_right(build(tmp_path, module_text(Module(), CONTEXTS))) == BASELINE | EMPTY
+
+
+def test_observed_packets_pass_for_every_domain_and_are_recorded(tmp_path: Path) -> None:
+    binary = build(tmp_path, module_text(Module(observed=True), CONTEXTS))
+    domains = query(binary).domains
+    passing = {right for name in SEEN_TYPES for right in _both(domains, name)}
+    assert every_right(binary) == BASELINE | EMPTY | passing
+    policy = setools.SELinuxPolicy(str(binary))
+    audited = setools.TERuleQuery(policy, ruletype=["auditallow"], tclass=["packet"]).results()
+    found = {
+        (str(source), str(target), permission)
+        for rule in audited
+        for source in rule.source.expand()
+        for target in rule.target.expand()
+        for permission in rule.perms
     }
+    assert found == passing
+    assert loaded_module(query(binary), CONTEXTS) == Module(observed=True)
+
+
+def test_a_strict_module_has_the_capability_and_opens_what_else_it_checks(tmp_path: Path) -> None:
+    """The second base has the classes of those checks; the first lacks them, and compiles too."""
+    text = module_text(Module(strict=True), CONTEXTS)
+    more = """
+    (class peer (recv))(class netif (ingress egress))(class node (recvfrom sendto))
+    (classorder (unordered peer netif node))
+    (type netif_t)(type node_t)(roletype object_r netif_t)(roletype object_r node_t)
+    (typeattribute netif_type)(typeattributeset netif_type (netif_t))
+    (typeattribute node_type)(typeattributeset node_type (node_t))
+    """
+    for base in ("", more):
+        binary = build(tmp_path, base + text)
+        policy = setools.SELinuxPolicy(str(binary))
+        assert "always_check_network" in {str(c) for c in policy.polcaps()}
+    assert loaded_module(query(binary), CONTEXTS) == Module(strict=True)
+    for kind, targets in (("peer", {UNLABELED}), ("netif", {"netif_t"}), ("node", {"node_t"})):
+        rules = list(setools.TERuleQuery(policy, ruletype=["allow"], tclass=[kind]).results())
+        sources = {str(s) for rule in rules for s in rule.source.expand()}
+        assert sources >= query(binary).domains
+        assert {str(t) for rule in rules for t in rule.target.expand()} == targets
 
 
 def test_a_type_declared_twice_is_refused_by_the_real_compiler(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.chains import SURE
+from appfwd.core.expressions import SURE
 from appfwd.model.destination import Direction
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge, DesiredState

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from appfwd.core.chains import SURE
+from appfwd.core.expressions import SURE
 from appfwd.model.destination import Destination, Direction
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge, DesiredState, Guard
@@ -139,7 +139,12 @@ def _refused_by_other_end(state: DesiredState, ends: Ends, truth: Direction, dom
        that is guarded inbound (guard in any:123/udp: an NTP client that sends from port 123).
 
     In both the domain has no grant for that other end.
+
+    3. Nothing is guarded, and by its ports the flow looks begun by an answer (it is taken for one,
+       and the baseline or a grant of the other end decides).
     """
+    if reference.turned(ends, truth, RANGE):
+        return True
     if reference.guarded(state, ends.end(truth)):
         return False
     if truth is IN:
@@ -154,11 +159,14 @@ def _passed_by_other_end(state: DesiredState, ends: Ends, truth: Direction, doma
     """Tell whether a flow is of those let pass though the one rule refuses them.
 
     Only with the bridge closed, and only by a grant of the very end at the other side, which is
-    guarded: what looks like a reply to the domain's own flow is let through as one.
+    guarded: what looks like a reply to the domain's own flow is let through as one. Besides,
+    what by its ports looks begun by an answer is taken for one.
     """
+    if reference.turned(ends, truth, RANGE):
+        return True
     other = ends.theirs if truth is IN else ends.ours
     return (
-        state.settings.bridge is Bridge.CLOSED
+        (state.settings.bridge is Bridge.CLOSED or state.settings.baseline)
         and not reference.guarded(state, ends.end(truth))
         and reference.guarded(state, other)
         and reference.granted(state, domain, other)

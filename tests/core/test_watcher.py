@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from appfwd.core.rivals import Rival
 from appfwd.errors import TableFailed
-from appfwd.model.state import Guard, add_guard
+from appfwd.model.changes import add_guard
+from appfwd.model.state import Guard
 from appfwd.watcher import Watcher
 from tests.core.stories import state_of
 from tests.core.test_rivals import SET, ruleset

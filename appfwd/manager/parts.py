@@ -1,0 +1,52 @@
+"""What every part of the manager works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from appfwd.errors import AppfwdError
+from appfwd.kernel import Kernel
+from appfwd.model.destination import Destination, parse_destination
+from appfwd.model.domain import known_domain, parse_domain
+from appfwd.model.options import check_options, direction_of
+from appfwd.observer import Observer
+from appfwd.ports import Selinux
+from appfwd.reconciler import Reconciler
+
+Options = Mapping[str, object]
+Row = dict[str, Any]
+
+PAGE = {"offset": int, "limit": int}
+PLACE = {"direction": str}
+
+
+class Parts:
+    """The parts, and what all parsing of requests shares."""
+
+    def __init__(
+        self, reconciler: Reconciler, kernel: Kernel, selinux: Selinux, observer: Observer
+    ) -> None:
+        self._reconciler, self._kernel = reconciler, kernel
+        self._selinux, self._observer = selinux, observer
+
+    async def _domain(self, text: str) -> str:
+        return known_domain(parse_domain(text), await self._kernel.policy())
+
+    def _hold_active(self) -> None:
+        if not self._reconciler.stored.state.settings.active:
+            msg = "appfwd is down, so nothing would come into force; 'appfwctl up' first."
+            raise AppfwdError(msg)
+
+
+def destination_of(
+    text: str, options: Options, known: Mapping[str, type] | None = None
+) -> Destination:
+    """Return the destination in ``text``, and hold the options against those ``known``.
+
+    Raises:
+        InvalidDestination, InvalidOption: as parsed.
+
+    """
+    check_options(options, {**PLACE, **(known or {})})
+    return parse_destination(text, direction_of(options))

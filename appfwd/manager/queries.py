@@ -1,0 +1,175 @@
+"""Questions about what is asked for, what the kernel has, and what the policy says."""
+
+from __future__ import annotations
+
+from appfwd import __version__
+from appfwd.core import explain as explaining
+from appfwd.core.listing import counters
+from appfwd.core.module import loaded_module
+from appfwd.core.table import Table
+from appfwd.core.who import Uses, kind_of, reaching
+from appfwd.errors import InvalidOption, shown
+from appfwd.manager.parts import PAGE, PLACE, Options, Parts, Row, destination_of
+from appfwd.manager.rows import element_rows, entry_row, label_row, segment_rows
+from appfwd.model.destination import Direction
+from appfwd.model.options import check_options, direction_of, page_of
+from appfwd.ports import Caller
+
+_LIST = {"kind": str, "domain": str, "direction": str, **PAGE}
+
+
+class Queries(Parts):
+    """Lists and explanations; none changes anything."""
+
+    async def list_entries(self, _caller: Caller, options: Options) -> list[Row]:
+        """Return grants and guards that the filter takes, a page of them, oldest first."""
+        check_options(options, _LIST)
+        page = page_of(options)
+        if options.get("kind", "grant") not in ("grant", "guard"):
+            raise InvalidOption(
+                f"Option 'kind' is 'grant' or 'guard', not {shown(str(options['kind']))}."
+            )
+        direction_of(options)
+        domains = (await self._kernel.policy()).domains
+        rows = [
+            entry_row(member, record, domains)
+            for member, record in self._reconciler.stored.records.items()
+        ]
+        keys = ("kind", "domain", "direction")
+        kept = [row for row in rows if all(row[k] == options[k] for k in keys if k in options)]
+        return kept[page]
+
+    async def explain(
+        self, _caller: Caller, domain: str, destination: str, options: Options
+    ) -> Row:
+        """Say from the kernel's state whether ``domain`` reaches ``destination``, and why."""
+        place = destination_of(destination, options)
+        name = await self._domain(domain)
+        machine = await self._kernel.machine()
+        snapshot = await self._kernel.snapshot(machine)
+        table = snapshot.table or Table()
+        unlabeled = machine.contexts.unlabeled
+        labels = explaining.labels_of(table, place, unlabeled)
+        answer = explaining.explain(
+            name,
+            place,
+            self._reconciler.stored.state,
+            {label: self._selinux.access(name, label) for label in labels},
+            unlabeled=unlabeled,
+            labelling=snapshot.labelling,
+        )
+        return {
+            "verdict": answer.verdict,
+            "why": answer.why,
+            "remedy": answer.remedy,
+            "labels": list(answer.labels),
+            "guards": [str(guard) for guard in answer.guards],
+            "grants": [str(grant.destination) for grant in answer.grants],
+            "enforcing": self._selinux.enforcing(),
+        }
+
+    async def who(self, _caller: Caller, destination: str, options: Options) -> list[Row]:
+        """Return every domain that reaches ``destination`` by the kernel's state, and by what."""
+        place = destination_of(destination, options, PAGE)
+        page = page_of(options)
+        machine = await self._kernel.machine()
+        snapshot = await self._kernel.snapshot(machine)
+        uses = Uses(machine, snapshot.module, labelling=snapshot.labelling)
+        labels = explaining.labels_of(snapshot.table or Table(), place, machine.contexts.unlabeled)
+        found = reaching(uses, labels, self._reconciler.stored.state, place)
+        return [
+            {
+                "domain": one.domain,
+                "verdict": "allowed" if one.everywhere else "partly",
+                "labels": list(one.labels),
+                "through": one.through,
+            }
+            for one in found[page]
+        ]
+
+    async def get_rules(self, _caller: Caller, options: Options) -> Row:
+        """Return labels, elements (a page) and counters as they are in the kernel now."""
+        check_options(options, PAGE)
+        page = page_of(options)
+        machine = await self._kernel.machine()
+        listing = await self._kernel.listing()
+        table = self._kernel.snapshot_of(listing, machine).table or Table()
+        module = loaded_module(machine.policy, machine.contexts)
+        rows = list(element_rows(table))
+        return {
+            "labels": [label_row(n, c, module) for n, c in sorted(table.contexts.items())],
+            "elements": rows[page],
+            "total": len(rows),
+            "counters": [
+                {"map": name, **counts} for name, counts in sorted(counters(listing).items())
+            ],
+        }
+
+    async def get_baseline(self, _caller: Caller, options: Options) -> Row:
+        """Return which packet type the policy has for every port, a page, and what it lacks."""
+        check_options(options, {**PLACE, **PAGE})
+        page = page_of(options)
+        wanted = {direction_of(options)} if "direction" in options else set(Direction)
+        baseline = (await self._kernel.machine()).baseline
+        rows = [
+            row
+            for direction in Direction
+            if direction in wanted
+            for segment in baseline.of(direction)
+            for row in segment_rows(direction, segment)
+        ]
+        return {
+            "enabled": self._reconciler.stored.state.settings.baseline,
+            "rows": rows[page],
+            "total": len(rows),
+            "report": list(baseline.report),
+        }
+
+    async def list_types(self, _caller: Caller, domain: str, options: Options) -> list[Row]:
+        """Return the loaded policy's packet rules that concern ``domain``, a page of them."""
+        check_options(options, PAGE)
+        page = page_of(options)
+        name = await self._domain(domain)
+        unlabeled = (await self._kernel.machine()).contexts.unlabeled
+        return [
+            {
+                "source": rule.source,
+                "target": rule.target,
+                "permissions": list(rule.permissions),
+                "condition": rule.condition,
+                "holds": rule.holds,
+                "kind": kind_of(rule.target, unlabeled),
+            }
+            for rule in (await self._kernel.rules(name))[page]
+        ]
+
+    def properties(self) -> Row:
+        """Return the properties by name."""
+        settings = self._reconciler.stored.state.settings
+        problem = self._reconciler.problem
+        return {
+            "Active": settings.active,
+            "Baseline": settings.baseline,
+            "Bridge": settings.bridge.value,
+            "Deadline": self._reconciler.deadline(),
+            "Enforcing": self._selinux.enforcing(),
+            "Problem": "" if problem is None else str(problem),
+            "Strict": settings.strict,
+            "Version": __version__,
+            "Warnings": self._warnings(),
+        }
+
+    def _warnings(self) -> list[str]:
+        """Return what weakens the firewall though nothing of appfwd's own is wrong."""
+        found = [
+            f"The {rival} labels packets too, after appfwd or in its place; what it labels, appfwd "
+            "does not protect. Take its rules away, or say in it what appfwd says."
+            for rival in self._kernel.rivals
+        ]
+        if not self._selinux.enforcing():
+            found.append(
+                "SELinux is permissive: refusals are recorded and not enforced ('setenforce 1')."
+            )
+        if self._observer.deaf:
+            found.append(self._observer.deaf)
+        return found

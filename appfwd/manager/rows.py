@@ -1,0 +1,108 @@
+"""Rows of answers: what is known, as plain values with fixed keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from appfwd.core.lines import LineMap, Segment
+from appfwd.core.module import Module
+from appfwd.core.table import Key, Table
+from appfwd.model.destination import Direction
+from appfwd.model.services import LAST_PROTOCOL, PROTOCOL_NAMES, Interval, ServiceBox, service_boxes
+from appfwd.model.state import Grant, Guard
+from appfwd.ports import Record
+
+Row = dict[str, Any]
+_ALL_PORTS = (0, 65535)
+
+
+def entry_row(member: Grant | Guard, record: Record, domains: frozenset[str] | None) -> Row:
+    """Return a grant or guard as a row; ``dormant`` where the policy lacks its domain."""
+    domain = member.domain if isinstance(member, Grant) else ""
+    return {
+        "id": record.id,
+        "kind": "grant" if isinstance(member, Grant) else "guard",
+        "domain": domain,
+        "destination": str(member.destination),
+        "direction": member.destination.direction.value,
+        "created": record.created,
+        "uid": record.uid,
+        "dormant": bool(domain) and domains is not None and domain not in domains,
+    }
+
+
+def element_rows(table: Table) -> Iterator[Row]:
+    """Yield the elements of every map, in order of the maps' names."""
+    for name, elements in sorted(table.maps.items(), key=lambda item: str(item[0])):
+        for key, label in sorted(elements.items()):
+            yield _element_row(str(name), name.direction, key, label)
+    for line, intervals in sorted(table.lines.items(), key=lambda item: str(item[0])):
+        for interval, label in sorted(intervals.items()):
+            yield _line_row(line, interval, label)
+
+
+def label_row(name: str, context: str, module: Module) -> Row:
+    """Return a label of the table, with the users that our module gives it."""
+    rights = module.types.get(name)
+    return {
+        "label": name,
+        "context": context,
+        "send": sorted(rights.send) if rights else [],
+        "recv": sorted(rights.recv) if rights else [],
+    }
+
+
+def segment_rows(direction: Direction, segment: Segment) -> Iterator[Row]:
+    """Yield a segment of the baseline as rows of protocols by ports."""
+    for box in service_boxes(segment.services):
+        yield {
+            "direction": direction.value,
+            "protocol": _protocols(box),
+            "ports": _ports(box),
+            "port_type": segment.port_type,
+            "packet_type": segment.label,
+            "default": not segment.port_type,
+        }
+
+
+def _element_row(name: str, direction: Direction, key: Key, label: str) -> Row:
+    return {
+        "map": name,
+        "direction": direction.value,
+        "peer": str(key.peer),
+        "protocols": _protocols(key.service),
+        "ports": _ports(key.service),
+        "label": label,
+    }
+
+
+def _line_row(line: LineMap, interval: Interval, label: str) -> Row:
+    whole = Interval(*_ALL_PORTS)
+    if line.protocol is None:
+        box = ServiceBox(interval, whole)
+    else:
+        box = ServiceBox(Interval(line.protocol, line.protocol), interval)
+    return {
+        "map": str(line),
+        "direction": line.direction.value,
+        "peer": "any",
+        "protocols": _protocols(box),
+        "ports": _ports(box),
+        "label": label,
+    }
+
+
+def _protocols(box: ServiceBox) -> str:
+    first, last = box.protocols.first, box.protocols.last
+    return "any" if (first, last) == (0, LAST_PROTOCOL) else _span(first, last, PROTOCOL_NAMES)
+
+
+def _ports(box: ServiceBox) -> str:
+    return _span(box.ports.first, box.ports.last, {})
+
+
+def _span(first: int, last: int, names: Mapping[int, str]) -> str:
+    if first == last:
+        return names.get(first, str(first))
+    return f"{first}-{last}"

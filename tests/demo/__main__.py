@@ -2,10 +2,11 @@
 
 import sys
 
+from .bridge import bridge
 from .main_job import main_job
 from .stage import Stage
 
-DEMOS = {"main": main_job}
+DEMOS = {"main": main_job, "bridge": bridge}
 
 
 def run(name: str) -> int:

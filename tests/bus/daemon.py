@@ -147,6 +147,17 @@ class Control:
         self.faults.reached.clear()
 
 
+def _known(kind: Any, control: Control, name: str) -> Callable[..., Any]:
+    """Return what makes the real thing and has the control know it by ``name``."""
+
+    def make(*arguments: Any) -> Any:
+        made = kind(*arguments)
+        setattr(control, name, made)
+        return made
+
+    return make
+
+
 def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
     from appfwd import observer, reconciler  # noqa: PLC0415
@@ -161,20 +172,6 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
     control = Control(faults, fakes.FakeNft(faults), policy)
     fakes.CountingStore.faults = faults
     serve = appfwd.daemon.serve
-
-    class Reconciler(reconciler.Reconciler):
-        """The real one, known to the control."""
-
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            control.reconciler = self
-
-    class Observer(observer.Observer):
-        """The real one, known to the control."""
-
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            control.observer = self
 
     def announcements(changed: Callable[[], None]) -> Any:
         control.policy_changed = changed
@@ -195,8 +192,8 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         LibNft=lambda: control.nft,
         ProcHost=fakes.FakeHost,
         SqliteStore=fakes.CountingStore,
-        Reconciler=Reconciler,
-        Observer=Observer,
+        Reconciler=_known(reconciler.Reconciler, control, "reconciler"),
+        Observer=_known(observer.Observer, control, "observer"),
         audit_records=control.ears,
         policy_announcements=announcements,
         BootClock=lambda: BootClock(Path(boot_id)),

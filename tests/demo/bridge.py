@@ -13,7 +13,7 @@ SERVER = "10.9.0.5"
 def bridge(stage: Stage) -> None:
     """Observe, label, grant, close, and go back."""
     guest = stage.guest
-    for port in (80, 9999):
+    for port in (80, 443, 9999):
         guest.probe.serve((SERVER, port), netns="peer")
     stage.say("Everything without a guard passes, and nothing is known of it")
     stage.command("getenforce; appfwctl status", says="bridge: open")

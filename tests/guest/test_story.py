@@ -20,7 +20,7 @@ def test_the_story_has_what_it_should() -> None:
 
 
 def test_from_an_open_bridge_to_a_closed_one(firewall: Firewall, guest: Guest) -> None:
-    for port in (80, 9999):
+    for port in (80, 443, 9999):
         guest.probe.serve(("10.9.0.5", port), netns="peer")
     for part in STORY:
         if isinstance(part, Command):

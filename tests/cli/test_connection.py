@@ -41,6 +41,15 @@ def test_the_nearest_environment_and_the_nearest_sshd_count(tmp_path: Path) -> N
     )
 
 
+def test_an_environment_further_up_does_not_count(tmp_path: Path) -> None:
+    older = replace(SHELL, environment={"SSH_CONNECTION": "203.0.113.9 1 192.0.2.1 2222"})
+    proc = make(tmp_path, (SHELL, older, *DIRECT))
+    assert _found(proc) == OURS
+    assert _found(proc, "198.51.100.1 1 192.0.2.1 22") == replace(
+        OURS, destination="198.51.100.1:22/tcp"
+    )
+
+
 def test_what_sshd_itself_was_started_with_is_not_ours(tmp_path: Path) -> None:
     assert _found(make(tmp_path, (replace(SHELL, name="sshd", context=SSHD),))) is None
 

@@ -70,7 +70,7 @@ def test_what_appfwctl_refuses_it_explains(
         (["Guard", "sa{sv}", "10.0.0.1", "1", "colour", "s", "red"], "no option 'colour'"),
         (["Guard", "sa{sv}", "10.0.0.1", "1", "direction", "s", "up"], "is 'in' or 'out'"),
         (["Guard", "sa{sv}", "10.0.0.1", "1", "direction", "u", "1"], "must be of type"),
-        (["SetBridge", "sa{sv}", "ajar", "0"], "is 'open' or 'closed'"),
+        (["SetBridge", "sa{sv}", "ajar", "0"], "is 'open', 'observed' or 'closed'"),
         (["Explode", "", ""], "no such method"),
     ],
 )

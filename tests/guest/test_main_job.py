@@ -131,9 +131,12 @@ def test_the_daemon_is_confined_and_was_refused_nothing(firewall: Firewall, gues
     assert [avc for avc in guest.avcs() if "appfwd_t" in (avc.source, avc.target)] == []
     assert firewall.json("status") == {
         "Active": True,
+        "Baseline": False,
         "Bridge": "open",
+        "Deadline": 0.0,
         "Enforcing": True,
         "Problem": "",
+        "Strict": False,
         "Warnings": [],
         "Version": "0.1.0",
     }

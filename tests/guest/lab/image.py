@@ -49,7 +49,8 @@ def _rootfs_key() -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().split()
+    """Return a list's words; what follows a # is a comment."""
+    return [word for line in file.read_text().splitlines() for word in line.split("#")[0].split()]
 
 
 def _make_rootfs(draft: Path) -> None:
@@ -138,6 +139,14 @@ def _configure(root: Path) -> None:
     for name in _lines(HERE / "guestfs/masked-units.txt"):
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")
+    # Their packages enabled them; tests start those that they need.
+    command(
+        ["chroot", root, "systemctl", "-q", "disable", *_lines(HERE / "guestfs/disabled-units.txt")]
+    )
+    # With sshd installed it makes units of sockets at each boot.
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir(exist_ok=True)
+    (generators / "systemd-ssh-generator").symlink_to("/dev/null")
     for name, text in _SETTINGS.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +160,8 @@ _SETTINGS = {
     "etc/hostname": "guest\n",
     "etc/hosts": "127.0.0.1 localhost guest\n::1 localhost\n",
     "etc/fstab": "",
+    # systemd-resolved's package makes it a link to a file that is there only while it runs.
+    "etc/resolv.conf": "",
     "etc/machine-id": MACHINE_ID + "\n",
     "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=default\n",
     "etc/systemd/system.conf.d/lab.conf": (

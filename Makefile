@@ -112,9 +112,10 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
+# make bench [BENCH=changes|packets]
 bench:
 	$(call need,$(GUEST_TOOLS) python3)
-	$(PYTHON) -m tests.bench
+	$(PYTHON) -m tests.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis

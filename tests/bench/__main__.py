@@ -1,5 +1,7 @@
 """What a change costs from call to reply, beside the same done by hand as the recipe has it.
 
+And what a packet costs, see packets.py. The word `changes` or `packets` measures one alone.
+
 Both sides are commands run in the same guest in the same run, one after the other, alternating, so
 that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
 """
@@ -7,11 +9,13 @@ that ratios hold on a noisy machine; seconds count in the guest, the start of th
 import json
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapshot
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
+
+from . import packets
 
 FAST_ROUNDS, LOAD_ROUNDS = 10, 3
 PROXY = "10.9.0.5"
@@ -27,15 +31,38 @@ Seconds = dict[str, list[float]]
 
 
 def main() -> int:
-    """Measure, print a table, and write build/bench.json."""
+    """Measure, print a table, and put the figures into build/bench.json beside other ones."""
+    kinds = sys.argv[1:] or [*KINDS]
+    if unknown := set(kinds) - KINDS.keys():
+        print(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", file=sys.stderr)
+        return 2
+    for kind in kinds:
+        write(KINDS[kind]())
+    return 0
+
+
+def changes() -> Mapping[str, object]:
+    """Measure what a change costs."""
     with restore(installed_snapshot(base_snapshot())) as guest:
         seconds = measure(Firewall(guest))
     report(seconds)
+    return figures(seconds)
+
+
+def packet_costs() -> Mapping[str, object]:
+    """Measure what a packet costs."""
+    values = packets.figures(packets.measure())
+    packets.report(values)
+    return {"packet": values}
+
+
+def write(found: Mapping[str, object]) -> None:
+    """Put figures into build/bench.json; those of other kinds that are there stay."""
     target = ROOT / "build" / "bench.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(figures(seconds), indent=2) + "\n")
+    before = json.loads(target.read_text()) if target.exists() else {}
+    target.write_text(json.dumps({**before, **found}, indent=2) + "\n")
     print(f"\nwritten: {target}")
-    return 0
 
 
 def measure(firewall: Firewall) -> Seconds:
@@ -104,6 +131,11 @@ def report(seconds: Mapping[str, list[float]]) -> None:
     for kind in ("guard", "grant", "revoke", "grant+load"):
         print(f"the recipe takes {recipe / values[kind]['p50_ms']:.1f} times as long as {kind}")
 
+
+KINDS: Mapping[str, Callable[[], Mapping[str, object]]] = {
+    "changes": changes,
+    "packets": packet_costs,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

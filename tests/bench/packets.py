@@ -1,0 +1,128 @@
+"""What a label costs each packet: our maps beside lists of rules that give the same labels.
+
+The lists are what refpolicy's own generator writes for the guest's policy; that they and the
+baseline agree is held by tests/guest/test_baseline.py. Variants are loaded one after the other in
+each round, so that what the machine does meanwhile falls on all of them. The daemon is stopped,
+or it would put its own table back.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.guest.firewall import Firewall, installed_snapshot
+from tests.guest.gennetfilter import generate
+from tests.guest.lab.guest import Guest
+from tests.guest.lab.store import base_snapshot, restore
+
+ROUNDS, CELLS = 5, 10_000
+#: A guarded and granted network, whose map gets the other cells.
+NETWORK = "10.8.0.0/16"
+PLACES = {"127.0.0.1": "lo_", "10.9.0.5@peer": ""}
+SECONDS = 300.0
+EMPTY = "flush ruleset\n"
+TITLES = {
+    "none": "no table",
+    "baseline": "our table with the baseline",
+    "cells": f"the same and {CELLS:,} cells",
+    "nft_list": "the generator's nft rules",
+    "iptables": "the generator's iptables rules",
+}
+
+Samples = dict[str, dict[str, list[float]]]
+Figures = dict[str, dict[str, float]]
+
+
+def measure() -> Samples:
+    """Return what was measured in each round: by variant, and then by kind."""
+    samples: Samples = {}
+    with restore(installed_snapshot(base_snapshot())) as guest:
+        _prepare(guest)
+        for _ in range(ROUNDS):
+            for variant in TITLES:
+                _load(guest, variant)
+                words = ["python3", "/root/traffic.py", *PLACES]
+                said = json.loads(guest.run(words, check=True, timeout=SECONDS).out)
+                for place, prefix in PLACES.items():
+                    for kind, value in said[place].items():
+                        series = samples.setdefault(variant, {}).setdefault(prefix + kind, [])
+                        series.append(value)
+    return samples
+
+
+def figures(samples: Mapping[str, Mapping[str, list[float]]]) -> Figures:
+    """Return medians over the rounds; added time is that of a round trip beside no table's.
+
+    A round's two are compared with each other, since they were measured next to each other.
+    """
+    found: Figures = {}
+    for variant, kinds in samples.items():
+        found[variant] = {kind: statistics.median(kinds[kind]) for kind in kinds}
+        for prefix in PLACES.values():
+            del found[variant][f"{prefix}us"]
+            pairs = zip(kinds[f"{prefix}us"], samples["none"][f"{prefix}us"], strict=True)
+            added = statistics.median(with_it - without for with_it, without in pairs)
+            found[variant][f"{prefix}added_us"] = added
+    return found
+
+
+def report(values: Figures) -> None:
+    """Print the table, and the ratios to no table."""
+    kinds = [p + kind for p in ("", "lo_") for kind in ("gbit_s", "conn_s", "added_us")]
+    print("lo_: loopback, else a veth pair; in brackets beside no table")
+    print(f"{'':32}" + "".join(f"{kind:>16}" for kind in kinds))
+    for variant, row in values.items():
+        cells = [_cell(kind, row[kind], values["none"][kind]) for kind in kinds]
+        print(f"{TITLES[variant]:32}" + "".join(f"{cell:>16}" for cell in cells))
+
+
+def _cell(kind: str, value: float, without: float) -> str:
+    if kind.endswith("added_us"):
+        return f"{value:.1f}"
+    return f"{value:.3g} ({value / without:.2f})"
+
+
+def _prepare(guest: Guest) -> None:
+    """Write each variant to a file of the guest, and start iperf3's servers."""
+    firewall = Firewall(guest)
+    firewall.call("SetBaseline", "ba{sv}", "true", "0")
+    _write_table(guest, "baseline")
+    firewall.guard(NETWORK)
+    firewall.grant("mozilla_t", NETWORK)
+    _write_table(guest, "cells")
+    # Of a place and a port each, disjoint from the network.
+    places = [f"10.{16 + n // 250 % 200}.{n % 250}.{1 + n % 7}" for n in range(CELLS)]
+    keys = [f"{place} . tcp . {1 + n}" for n, place in enumerate(places)]
+    elements = ", ".join(f'{key} : "appfwd_only_mozilla_t_packet_t"' for key in keys)
+    filled = f"add element inet appfwd out_guard4 {{ {elements} }}\n"
+    guest.write("/root/cells.nft", guest.read("/root/cells.nft") + filled.encode())
+    guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
+    generated = generate(guest)
+    guest.write("/root/nft_list.nft", generated.nft)
+    lines = [line.split(" ", 1)[1] + "\n" for line in generated.iptables.splitlines()]
+    guest.write("/root/iptables.rules", "".join(lines))
+    guest.write("/root/none.nft", EMPTY)
+    guest.write("/root/traffic.py", Path(__file__).with_name("traffic.py").read_bytes())
+    guest.run("iperf3 -s -D; nsenter --net=/run/netns/peer iperf3 -s -D", check=True)
+
+
+def _write_table(guest: Guest, variant: str) -> None:
+    """Write the daemon's table so that root may load it: nobody's own, with labels of the policy.
+
+    Only the daemon may use its own labels; looking one up costs the same whichever it is.
+    """
+    table = guest.run("nft -n list table inet appfwd", check=True).out
+    table = table.replace("\tflags owner,persist\n", "")
+    for own in ("appfwd_only_mozilla_t", "appfwd_nobody"):
+        table = table.replace(f"object_r:{own}_packet_t", "object_r:client_packet_t")
+    guest.write(f"/root/{variant}.nft", EMPTY + table)
+
+
+def _load(guest: Guest, variant: str) -> None:
+    """Put one variant in the place of whatever there is; connections begin anew with it."""
+    if variant == "iptables":
+        command = "nft flush ruleset; iptables-restore < /root/iptables.rules"
+    else:
+        command = f"nft -f /root/{variant}.nft"
+    guest.run(f"set -e; {command}; conntrack -F 2> /dev/null", check=True, timeout=SECONDS)

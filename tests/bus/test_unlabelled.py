@@ -320,6 +320,19 @@ def test_what_was_never_seen_is_signalled_once(daemon: Daemon, watcher: Peer) ->
     assert [row["destination"] for row in rows] == [ODD]
 
 
+def test_what_others_do_is_signalled_to_root_alone(
+    daemon: Daemon, watcher: Peer, nobody: Peer
+) -> None:
+    nobody.watch(OURS)
+    observe(daemon, SEEN)
+    watcher.wait_signal("Observed")
+    watcher.call("Guard", ODD, {})
+    # The bus delivers in order: whatever is to come before this has come.
+    nobody.wait_signal("Added")
+    heard = {message.member for message in nobody.kept()}
+    assert "Observed" not in heard
+
+
 # Previews
 
 

@@ -17,13 +17,13 @@ from appfwd.adapters.clock import BootClock
 from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.observations import ObservationStore
-from appfwd.adapters.policyquery import PolicyQuery
+from appfwd.adapters.policyquery import Names, PolicyQuery
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
 from appfwd.adapters.semodule import Semodule
 from appfwd.adapters.store import SqliteStore
 from appfwd.adapters.systemd import notify, start_logging, watchdog
 from appfwd.bus.service import Service
-from appfwd.core.module import BRIDGE_ATTRIBUTE
+from appfwd.core.module import BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE
 from appfwd.core.work import Work
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Adapters, Kernel
@@ -51,7 +51,8 @@ class _Parts:
         selinux = SelinuxFs()
         contexts = selinux.contexts()
         answer = state / "policy-answer.json"
-        policy = PolicyQuery(contexts.unlabeled, BRIDGE_ATTRIBUTE, contexts.loader, cache=answer)
+        ours = (BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE)
+        policy = PolicyQuery(Names(contexts.unlabeled, *ours, contexts.loader), cache=answer)
         modules = Semodule(state / "policy")
         kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock())
@@ -152,7 +153,7 @@ def _log_changes(what: str, one: Stored, other: Stored) -> None:
         row = entry_row(member, record, None)
         fields = ("id", "kind", "domain", "destination", "direction", "uid")
         extra = {f"APPFWD_{name.upper()}": str(row[name]) for name in fields}
-        place = f"{row['direction']} {row['destination']}"
+        place = f"{row['direction']} {row['destination']}".strip() or "everywhere"
         text = f"{what}: {row['kind']} {record.id}: {row['domain'] or 'all'}, {place}"
         log.info(text, extra={"MESSAGE_ID": CHANGED, "APPFWD_CHANGE": what, **extra})
 
@@ -163,7 +164,8 @@ def _status(reconciler: Reconciler) -> str:
         return f"STATUS=The stored state is not in force: {reconciler.problem}"
     if not state.settings.active:
         return "STATUS=Down: nothing is in force"
-    return f"STATUS={len(state.guards)} guards, {len(state.grants)} grants in force"
+    counts = (f"{len(state.guards)} guards", f"{len(state.grants)} grants")
+    return f"STATUS={', '.join(counts)}, {len(state.fences)} fences in force"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

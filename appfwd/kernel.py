@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from appfwd.core.baseline import Baseline, baseline_of
-from appfwd.core.compiler import Artefacts, Machine, compile_state
+from appfwd.core.compiler import Artefacts, compile_state
 from appfwd.core.listing import NotOurs, decode_table, is_orphan
+from appfwd.core.machine import Machine
 from appfwd.core.module import (
     DOMAIN_ATTRIBUTE,
     STRICT_NEEDS,
@@ -19,8 +20,9 @@ from appfwd.core.module import (
     loaded_module,
     module_text,
 )
-from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
+from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, plan
 from appfwd.core.rivals import Rival, rivals
+from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import access_wanted, verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
@@ -119,16 +121,23 @@ class Kernel:
         """
         self.rivals = rivals(await self._a.nft.list_ruleset())
 
-    async def make(self, state: DesiredState) -> bool:
+    async def make(self, state: DesiredState, before: DesiredState | None = None) -> bool:
         """Bring the kernel to ``state``; return whether anything had to be done.
+
+        ``before`` is the state that it is in, where that is known.
 
         Raises:
             AppfwdError: of any adapter, or what verifying found; the kernel may then be between
                 the two states, where nothing is allowed that neither of them allows.
 
         """
+        self.worked = None
+        worked = [await self._make(*stage) for stage in stages(before, state)]
+        return any(worked)
+
+    async def _make(self, state: DesiredState, change: Fencing) -> bool:
         first: Snapshot | None = None
-        worked, self.worked = False, None
+        worked = False
         for _ in range(_ROUNDS):
             machine = await self._machine_to_make_for()
             wanted = self._compile(state, machine)
@@ -136,7 +145,7 @@ class Kernel:
             first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
-            steps = plan(snapshot, wanted, machine.contexts.unlabeled)
+            steps = plan(snapshot, wanted, machine.contexts.unlabeled, change)
             if not steps:
                 break
             worked = True
@@ -193,6 +202,11 @@ class Kernel:
         verify_module(loaded, replace(switches, types=wanted.module.types))
 
     def _verify_access(self, wanted: Artefacts, machine: Machine) -> None:
+        unlabeled = machine.contexts.unlabeled
+        for domain in sorted(wanted.module.fenced):
+            if not self._a.selinux.access(domain, unlabeled).isdisjoint({"send", "recv"}):
+                msg = f"The kernel lets {domain} use unlabelled packets, though it is fenced."
+                raise VerifyFailed(msg)
         for (domain, name), needed in access_wanted(wanted.module, machine.contexts).items():
             missing = needed - self._a.selinux.access(domain, name)
             if missing:

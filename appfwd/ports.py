@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule
 from appfwd.model.services import Interval
-from appfwd.model.state import DesiredState, Grant, Guard
+from appfwd.model.state import DesiredState, Member
 
 
 class Nft(Protocol):
@@ -86,7 +86,7 @@ class Host(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a grant or guard beside its value: its id, when (Unix time) and by whom."""
+    """What is known of a member beside its value: its id, when (Unix time) and by whom."""
 
     id: str
     created: float
@@ -95,10 +95,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Stored:
-    """The desired state with the record of each grant and guard."""
+    """The desired state with the record of each member."""
 
     state: DesiredState
-    records: Mapping[Grant | Guard, Record]
+    records: Mapping[Member, Record]
 
 
 class Store(Protocol):

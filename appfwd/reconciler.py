@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appfwd.errors import AppfwdError, Busy, Unavailable
 from appfwd.kernel import Kernel
-from appfwd.model.changes import Change, end_trials, end_trials_at
-from appfwd.model.state import DesiredState, Moment, Trial, describe
+from appfwd.model.changes import Change, end_grants_at, end_trials, end_trials_at
+from appfwd.model.ends import Moment
+from appfwd.model.state import DesiredState, Grant, Member, Trial, describe, place
 from appfwd.ports import Store, Stored
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ WAITING_AT_MOST = 10_000
 #: Seconds between looks at the clock while something is on trial: timers stand still while the
 #: machine is suspended, the clock that counts does not.
 _LOOK = 5.0
+#: The same while grants have ends, which may be times of day, and hold to the second.
+_LOOK_ENDS = 0.5
 #: Seconds after which taking back is tried again where it failed.
 _AGAIN = 30.0
 
@@ -65,7 +69,8 @@ class Reconciler:
     async def restore(self) -> None:
         """Read the store and make the kernel what it says, touching only what differs.
 
-        What was on trial, and over before we came, is taken back first. A kernel that cannot be
+        What was on trial, and over before we came, is taken back first, and grants whose end came
+        are ended. A kernel that cannot be
         brought there is left as it is, and :attr:`problem` says why.
 
         Raises:
@@ -73,12 +78,13 @@ class Reconciler:
 
         """
         self._stored = await self._store.load()
-        state = end_trials_at(self._clock())(self._stored.state)
+        before = self._stored
+        state = self._due()(before.state).begun(self._clock(), self._now())
         try:
             await self._kernel.make(state)
-            if state != self._stored.state:
-                log.warning("taken back, since nobody confirmed it in time: what was on trial")
+            if state != before.state:
                 self._stored = await self._store.save(state, self._now(), {})
+                self._tell_ends(before.state)
             self.problem = None
         except AppfwdError as error:
             self.problem = error
@@ -120,7 +126,7 @@ class Reconciler:
             while True:
                 first = await self._next()
                 if first is None:
-                    await self._take_back(end_trials_at(self._clock()))
+                    await self._take_back(self._due())
                     continue
                 batch = [first]
                 while not self._queue.empty():
@@ -144,45 +150,63 @@ class Reconciler:
 
     def deadline(self) -> float:
         """Return when the next trial is taken back, as Unix time; 0 where there is none."""
-        end, now = self._stored.state.next_end(), self._clock()
+        end, now = self._stored.state.next_trial(), self._clock()
         return 0.0 if end is None else float(round(self._now() + end.seconds - now.seconds))
 
+    def ends(self) -> Mapping[Member, float]:
+        """Return when each grant that ends does, as Unix time; infinite for the end of the boot."""
+        now, wall = self._clock(), self._now()
+        return {e.grant: wall + e.end.left(now, wall) for e in self._stored.state.endings}
+
+    def _due(self) -> Change:
+        """Return the change that takes back and ends whatever is over now."""
+        now, wall = self._clock(), self._now()
+        ids = {m: r.id for m, r in self._stored.records.items() if isinstance(m, Grant)}
+        trials, grants = end_trials_at(now), end_grants_at(now, wall, ids)
+        return lambda state: grants(trials(state))
+
     async def _next(self) -> _Waiting | None:
-        """Return the next change that waits; None where something on trial is over."""
+        """Return the next change that waits; None where something is over, which comes first."""
         while True:
             wait = self._seconds_to_end()
+            if wait <= 0:
+                return None
+            look = _LOOK_ENDS if self._stored.state.endings else _LOOK
             try:
-                async with asyncio.timeout(None if wait is None else min(wait, _LOOK)):
+                async with asyncio.timeout(None if wait == math.inf else min(wait, look)):
                     return await self._queue.get()
             except TimeoutError:
-                if self._seconds_to_end() == 0:
-                    return None
+                continue
 
-    def _seconds_to_end(self) -> float | None:
-        end, now = self._stored.state.next_end(), self._clock()
-        if end is None:
-            return None
-        if end.boot != now.boot:
-            return self._not_before(0)
-        return self._not_before(max(0.0, end.seconds - now.seconds))
-
-    def _not_before(self, wait: float) -> float:
-        return max(wait, self._failed_until - self._clock().seconds)
+    def _seconds_to_end(self) -> float:
+        now = self._clock()
+        left = self._stored.state.seconds_left(now, self._now())
+        return max(left, self._failed_until - now.seconds)
 
     async def _take_back(self, change: Change) -> None:
-        before = self._stored.state.trials
+        before = self._stored.state
         entry = _Waiting(change, 0, asyncio.get_running_loop().create_future())
         await self._serve([entry])
         error = entry.done.exception()
         if error is not None:
             self._failed_until = self._clock().seconds + _AGAIN
-            log.critical("could not take back what was on trial: %s", error)
+            log.critical("could not take back or end what is over: %s", error)
             self.problem = error if isinstance(error, AppfwdError) else self.problem
             return
-        ended = sorted(before - self._stored.state.trials, key=repr)
-        for trial in ended:
+        reverted = self._tell_ends(before)
+        if reverted:
+            self.on_reverted(reverted)
+
+    def _tell_ends(self, before: DesiredState) -> Sequence[Trial]:
+        """Write to the journal what was taken back and ended; return the trials."""
+        reverted = sorted(before.trials - self._stored.state.trials, key=repr)
+        for trial in reverted:
             log.warning("taken back, since nobody confirmed it in time: %s", describe(trial))
-        self.on_reverted(ended)
+        for one in self._stored.state.ended - before.ended:
+            log.info(
+                "ended: grant %s: %s, %s", one.id, one.grant.domain, place(one.grant.destination)
+            )
+        return reverted
 
     async def _serve(self, batch: Sequence[_Waiting]) -> None:
         batch = [entry for entry in batch if not entry.done.done()]
@@ -208,14 +232,14 @@ class Reconciler:
             except AppfwdError as error:
                 _fail([entry], error)
                 continue
-            for member in (following.guards | following.grants) - (state.guards | state.grants):
+            for member in following.members() - state.members():
                 owners[member] = entry.uid
             state = following
             taken.append(entry)
         if not taken:
             return
         await self._make_or_roll_back(state, old.state)
-        state = state.begun(self._clock())
+        state = state.begun(self._clock(), self._now())
         if state != old.state:
             try:
                 self._stored = await self._store.save(state, self._now(), owners)
@@ -233,7 +257,7 @@ class Reconciler:
 
     async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> None:
         try:
-            await self._kernel.make(state)
+            await self._kernel.make(state, None if state == old else old)
         except BaseException:
             if state != old:
                 await self._roll_back(old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from appfwd.model.state import Moment
+from appfwd.model.ends import Moment
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -2,7 +2,7 @@
 
 It prints one JSON value and ends with status 0, or with 3 where there is no policy file:
 
-    python3 -m appfwd.adapters.policyprogram policy UNLABELED BRIDGE LOADER FILE
+    python3 -m appfwd.adapters.policyprogram policy UNLABELED BRIDGE FENCED LOADER FILE
     python3 -m appfwd.adapters.policyprogram rules DOMAIN FILE
 
 Sets of types are large and mostly alike (459 packet types, some 200 different audiences of up to
@@ -96,10 +96,11 @@ class _Sets:
         return [sorted(map(self._type.__getitem__, types)) for types in self._known]
 
 
-def query(unlabeled: str, bridge: str, loader: str, path: str) -> dict[str, Any]:
+def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> dict[str, Any]:
     """Return what LoadedPolicy tells, as plain JSON values.
 
-    ``bridge`` is the attribute of our bridge's rule, ``loader`` the domain that loads the table.
+    ``bridge`` is the attribute of our bridge's rule, ``fenced`` that of the domains with a fence,
+    ``loader`` the domain that loads the table.
     """
     policy = _Policy(path)
     labels = policy.packet_types() - {unlabeled}
@@ -134,6 +135,7 @@ def query(unlabeled: str, bridge: str, loader: str, path: str) -> dict[str, Any]
         "packet_rights": {name: rights(by_any_rule, name) for name in sorted(ours)},
         "unlabeled": rights(by_rules_now, unlabeled),
         "bridge": bridged,
+        "fenced": sets.of([fenced] if fenced in policy.attributes else []),
         "labels": {name: rights(by_rules_now, name) for name in sorted(labels)},
         "relabel": sorted(filter(may_label, labels)),
         "ports": policy.ports,

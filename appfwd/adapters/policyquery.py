@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from appfwd.model.services import Interval
 log = logging.getLogger(__name__)
 
 #: Of the answer's form; an answer of another version is not taken.
-VERSION = "2"
+VERSION = "3"
 
 _PROGRAM = "appfwd.adapters.policyprogram"
 #: The program's exit status where there is no policy to read.
@@ -31,24 +32,36 @@ _NO_POLICY = 3
 _POLICY = "/sys/fs/selinux/policy"
 
 
+@dataclass(frozen=True)
+class Names:
+    """What the program must know: names of the policy, and of our module.
+
+    ``unlabeled`` is the type of unlabelled packets, ``loader`` the domain that loads the table;
+    ``bridge`` and ``fenced`` are our attributes of the bridge's rule, and of who is fenced.
+    """
+
+    unlabeled: str
+    bridge: str
+    fenced: str
+    loader: str
+
+
 class PolicyQuery:
     """Reads the loaded policy through the program.
 
-    ``loader`` is the domain that loads the table. ``cache`` is a file that keeps the last answer
+    ``cache`` is a file that keeps the last answer
     with the digest of the policy that it is of, so that a start with the same policy, every boot
     mostly, asks nothing.
     """
 
     def __init__(
         self,
-        unlabeled: str,
-        bridge: str,
-        loader: str,
+        names: Names,
         policy: str = _POLICY,
         cache: Path | None = None,
     ) -> None:
         self._policy = policy
-        self._arguments = (unlabeled, bridge, loader, policy)
+        self._arguments = (*astuple(names), policy)
         self._cache = cache
 
     async def read(self) -> LoadedPolicy:
@@ -152,6 +165,7 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
         packet_rights={name: rights(value) for name, value in answer["packet_rights"].items()},
         unlabeled=rights(answer["unlabeled"]),
         bridge=answer["bridge"],
+        fenced=sets[answer["fenced"]],
         labels={name: rights(value) for name, value in answer["labels"].items()},
         relabel=frozenset(answer["relabel"]),
         ports=tuple(

@@ -8,13 +8,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from appfwd.errors import Busy, PolicyLoadFailed
+from appfwd.errors import Busy, PolicyLoadFailed, PolicyUnsupported
 
 log = logging.getLogger(__name__)
 
 MODULE = "appfwd"
 PRIORITY = "400"
 _LOCKED = "direct transaction lock"
+#: libsepol before 3.6 (cil_build_ast.c).
+_NO_DENY = "Unknown keyword deny"
 _NO_MODULE = "Unable to remove module"
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _LABEL = "security.selinux"
@@ -42,6 +44,7 @@ class Semodule:
 
         Raises:
             PolicyLoadFailed: semodule failed; the old policy is in force.
+            PolicyUnsupported: it cannot build what is asked for.
             Busy: another program held the store all the time.
 
         """
@@ -91,6 +94,12 @@ class Semodule:
             if loop.time() > end:
                 msg = "Another program holds the SELinux module store; try again when it is done."
                 raise Busy(msg)
+        if _NO_DENY in output:
+            msg = (
+                "Fences need deny rules, which the policy tools of this system do not know: "
+                "libsepol 3.6 or later is needed. Nothing was changed."
+            )
+            raise PolicyUnsupported(msg)
         log.error("semodule %s failed: %s", " ".join(arguments), output.strip()[-2000:])
         msg = (
             "semodule could not build the policy; the old one is in force. "

@@ -21,7 +21,7 @@ from appfwd.errors import AppfwdError, Busy, SelinuxDisabled, Unavailable, by_db
 _SIGNATURES = {method.name: method.signature for method in METHODS}
 #: Errors of the bus itself, and of systemd where it could not start the daemon.
 _NOT_OURS = "org.freedesktop."
-_KINDS: dict[type, str] = {str: "s", int: "i", bool: "b"}
+_KINDS: dict[type, str] = {str: "s", int: "i", float: "d", bool: "b"}
 #: A change may cost a policy load, and others may be before it (seconds).
 PATIENCE = 300.0
 

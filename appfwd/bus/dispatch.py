@@ -157,6 +157,8 @@ _HANDLERS: Mapping[str, Handler] = {
     "Revoke": Manager.revoke,
     "Guard": Manager.guard,
     "Unguard": Manager.unguard,
+    "Fence": Manager.fence,
+    "Unfence": Manager.unfence,
     "List": Manager.list_entries,
     "Explain": Manager.explain,
     "GetRules": Manager.get_rules,

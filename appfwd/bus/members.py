@@ -74,6 +74,8 @@ METHODS: tuple[Method, ...] = (
     Method("Revoke", (_DOMAIN, _DESTINATION, _OPTIONS), (), _action("revoke")),
     Method("Guard", (_DESTINATION, _OPTIONS), (("id", "s"),), _action("guard")),
     Method("Unguard", (_DESTINATION, _OPTIONS), (), _action("unguard")),
+    Method("Fence", (_DOMAIN, _OPTIONS), (("id", "s"),), _action("fence")),
+    Method("Unfence", (_DOMAIN, _OPTIONS), (), _action("unfence")),
     Method("List", (_FILTER,), (_ROWS,), _action("list")),
     Method(
         "Explain",

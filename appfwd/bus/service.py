@@ -69,10 +69,12 @@ class Service:
 
     def announce(self, old: Stored, new: Stored) -> None:
         """Signal what came and went between two stored states."""
+        ends = self._manager.ends()
         for name, one, other in (("Removed", old, new), ("Added", new, old)):
             for member, record in one.records.items():
                 if member not in other.records:
-                    self.emit(name, record.id, variants(entry_row(member, record, None)))
+                    row = entry_row(member, record, None, ends.get(member))
+                    self.emit(name, record.id, variants(row))
         self.announce_properties()
 
     def announce_properties(self) -> None:

@@ -18,6 +18,8 @@ from appfwd.cli.answer import (
     whole,
 )
 from appfwd.cli.console import ask
+from appfwd.cli.preview import agreed
+from appfwd.cli.render import length, when
 from appfwd.cli.unlabelled import baseline, bridge, confirm, observed
 from appfwd.errors import AppfwdError
 
@@ -28,6 +30,10 @@ Command = Callable[[Client, argparse.Namespace], Awaitable[Answer]]
 
 
 async def _guard(client: Client, arguments: argparse.Namespace) -> Answer:
+    subject: dict[str, object] = {"subject": arguments.destination}
+    if arguments.inbound:
+        subject["subject-direction"] = "in"
+    await agreed(client, arguments, "guard", subject)
     options, begun = {**direction(arguments), **trial(arguments)}, time.time()
     number = await client.call("Guard", arguments.destination, options)
     text = f"guarded: nobody reaches {where(arguments)} but who is granted it"
@@ -39,10 +45,39 @@ async def _unguard(client: Client, arguments: argparse.Namespace) -> Answer:
     return done(arguments, f"no longer guarded: {where(arguments)}")
 
 
+async def _fence(client: Client, arguments: argparse.Namespace) -> Answer:
+    chosen = {"loopback": arguments.no_loopback, "dns": arguments.no_dns}
+    spares: dict[str, object] = {name: False for name, off in chosen.items() if off}
+    await agreed(client, arguments, "fence", {"subject": arguments.domain, **spares})
+    begun = time.time()
+    number = await client.call("Fence", arguments.domain, {**spares, **trial(arguments)})
+    text = f"fenced: {arguments.domain} goes nowhere but where it is granted"
+    kept = " and ".join(
+        text for name, text in (("loopback", "loopback"), ("dns", "DNS")) if not chosen[name]
+    )
+    text += f" ({kept} stay{'s' if ' ' not in kept else ''})" if kept else ""
+    return done(arguments, text, id=number, **await goes_back(client, arguments, begun))
+
+
+async def _unfence(client: Client, arguments: argparse.Namespace) -> Answer:
+    await client.call("Unfence", arguments.domain, {})
+    return done(arguments, f"no longer fenced: {arguments.domain}")
+
+
 async def _grant(client: Client, arguments: argparse.Namespace) -> Answer:
     place = (arguments.domain, arguments.destination)
-    number = await client.call("Grant", *place, direction(arguments))
-    return done(arguments, f"granted: {where(arguments)} to {arguments.domain}", id=number)
+    options, end = _end(arguments)
+    number = await client.call("Grant", *place, {**direction(arguments), **options})
+    return done(arguments, f"granted: {where(arguments)} to {arguments.domain}{end}", id=number)
+
+
+def _end(arguments: argparse.Namespace) -> tuple[dict[str, object], str]:
+    """Return the options of a grant's end, and the end in words."""
+    if arguments.length is not None:
+        return {"for": arguments.length}, f", for {length(arguments.length)}"
+    if arguments.until is not None:
+        return {"until": arguments.until}, f", until {when(arguments.until)}"
+    return ({"boot": True}, ", until the machine goes down") if arguments.boot else ({}, "")
 
 
 async def _revoke(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -65,7 +100,7 @@ async def _who(client: Client, arguments: argparse.Namespace) -> Answer:
 async def _list(client: Client, arguments: argparse.Namespace) -> Answer:
     chosen = {"kind": arguments.kind, "domain": arguments.domain}
     wanted: dict[str, object] = {key: value for key, value in chosen.items() if value}
-    return Answer("list", await every_row(client, "List", wanted=wanted))
+    return Answer("list", await every_row(client, "List", wanted={**wanted, "ended": True}))
 
 
 async def _types(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -97,6 +132,8 @@ async def _down(client: Client, arguments: argparse.Namespace) -> Answer:
 COMMANDS: Mapping[str, Command] = {
     "guard": _guard,
     "unguard": _unguard,
+    "fence": _fence,
+    "unfence": _unfence,
     "grant": _grant,
     "revoke": _revoke,
     "explain": _explain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,16 @@ def _fail(error: AppfwdError, *, as_json: bool) -> int:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+    return json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for what is infinite, which JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if value == math.inf else value
 
 
 if __name__ == "__main__":

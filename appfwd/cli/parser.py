@@ -6,15 +6,15 @@ import argparse
 from typing import Any
 
 from appfwd import __version__
-from appfwd.cli.durations import parse_duration
+from appfwd.cli.durations import parse_duration, parse_length, parse_until
 
 _DESTINATION = "like 10.0.0.5:3128, 10.0.0.0/8:80-90/tcp, [2001:db8::/32]:443, any:53/udp"
 _DOMAIN = "an SELinux process type, like mozilla_t"
-_EXIT = """exit status: 0 done; 1 failed; 2 wrong arguments; 3 unknown domain; 4 no such grant or
-guard, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7 the policy lacks what is asked;
-8 another module opens our packets; 9 the policy could not be loaded; 10 nftables refused; 11 the
-kernel differs from what was asked; 12 the store failed; 13 busy; 14 the daemon cannot be reached.
-'explain' exits with 20 where the verdict is denied and 21 where it is partly."""
+_EXIT = """exit status: 0 done; 1 failed; 2 wrong arguments; 3 unknown domain; 4 no such grant,
+guard or fence, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7 the policy lacks what
+is asked; 8 another module opens our packets; 9 the policy could not be loaded; 10 nftables refused;
+11 the kernel differs from what was asked; 12 the store failed; 13 busy; 14 the daemon cannot be
+reached. 'explain' exits with 20 where the verdict is denied and 21 where it is partly."""
 
 
 class _Commands:
@@ -47,6 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     commands = _Commands(parser, dest="command", metavar="COMMAND", required=True)
     _guards(commands)
+    _fences(commands)
+    _grants(commands)
     _questions(commands)
     _baseline(commands.add("baseline", "label every port as the policy says (shown without more)"))
     _bridge(commands.add("bridge", "what becomes of packets without a label (shown without more)"))
@@ -61,9 +63,42 @@ def build_parser() -> argparse.ArgumentParser:
 def _guards(commands: _Commands) -> None:
     guard = commands.add("guard", "from now on nobody reaches a destination but who is granted it")
     _trial(guard)
+    _yes(guard)
     _place(guard)
     _place(commands.add("unguard", "take a guard away"))
-    _place(commands.add("grant", "open a destination to a domain"), domain=True)
+
+
+def _fences(commands: _Commands) -> None:
+    fence = commands.add("fence", "shut a domain in: it goes nowhere but where it is granted")
+    fence.add_argument("domain", help=_DOMAIN)
+    fence.add_argument(
+        "--no-loopback", action="store_true", help="not even to this machine's own 127.0.0.0/8, ::1"
+    )
+    fence.add_argument("--no-dns", action="store_true", help="not even to name servers (port 53)")
+    _trial(fence)
+    _yes(fence)
+    unfence = commands.add("unfence", "take the fence of a domain away")
+    unfence.add_argument("domain", help=_DOMAIN)
+
+
+def _grants(commands: _Commands) -> None:
+    grant = commands.add("grant", "open a destination to a domain, for good unless an end is given")
+    end = grant.add_mutually_exclusive_group()
+    end.add_argument(
+        "--for",
+        dest="length",
+        metavar="TIME",
+        type=parse_length,
+        help="end after it, like 10m, 1h, 7d",
+    )
+    end.add_argument(
+        "--until",
+        metavar="WHEN",
+        type=parse_until,
+        help="end at that time, like 18:00 or '2030-12-24 18:00'",
+    )
+    end.add_argument("--boot", action="store_true", help="end with this boot")
+    _place(grant, domain=True)
     revoke = commands.add("revoke", "take a grant away; open connections stop at the next packet")
     _place(revoke, domain=True)
 
@@ -72,9 +107,9 @@ def _questions(commands: _Commands) -> None:
     explain = commands.add("explain", "whether a domain reaches a destination now, and why")
     _place(explain, domain=True)
     _place(commands.add("who", "every domain that reaches a destination now, and through what"))
-    listing = commands.add("list", "grants and guards")
-    listing.add_argument("--kind", choices=("grant", "guard"), help="only these")
-    listing.add_argument("--domain", help="only grants of this domain")
+    listing = commands.add("list", "grants, guards and fences")
+    listing.add_argument("--kind", choices=("grant", "guard", "fence"), help="only these")
+    listing.add_argument("--domain", help="only grants and the fence of this domain")
     types = commands.add("types", "what a domain may do with labelled packets, by the policy")
     types.add_argument("domain", help=_DOMAIN)
     commands.add("rules", "labels, maps and counters, as they are in the kernel now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,14 @@ def when(seconds: float, form: str = "%Y-%m-%d %H:%M") -> str:
     return time.strftime(form, time.localtime(seconds))
 
 
+def length(seconds: int) -> str:
+    """Return a length of time in its largest whole unit: 90m, 2h, 7d."""
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds % unit == 0:
+            return f"{seconds // unit}{name}"
+    return f"{seconds}s"
+
+
 def goes_back(seconds: float) -> str:
     """Say when what is tried goes back (Unix time)."""
     at = when(seconds, "%Y-%m-%d %H:%M:%S")
@@ -46,7 +55,7 @@ def _done(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
 
 def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
     if not rows and terminal:
-        yield "nothing is guarded or granted"
+        yield "nothing is guarded, granted or fenced"
         return
     header = ("ID", "KIND", "DOMAIN", "DIRECTION", "DESTINATION", "SINCE", "NOTE")
     cells = [
@@ -54,14 +63,27 @@ def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: 
             row["id"],
             row["kind"],
             row["domain"] or "-",
-            row["direction"],
-            row["destination"],
-            when(row["created"]),
-            "dormant: the policy has no such domain" if row["dormant"] else "",
+            row["direction"] or "-",
+            row["destination"] or "-",
+            when(row["created"]) if row["created"] else "-",
+            "; ".join(_notes(row)),
         )
         for row in rows
     ]
     yield from table(cells, header, terminal=terminal)
+
+
+def _notes(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["dormant"]:
+        yield "dormant: the policy has no such domain"
+    if row["ended"]:
+        yield f"ended {when(row['ends'])}"
+    elif row["ends"] == math.inf:
+        yield "until the machine goes down"
+    elif row["ends"]:
+        yield f"until {when(row['ends'])}"
+    if row["spares"]:
+        yield f"spares {' and '.join(row['spares'])}"
 
 
 def _rules(value: Mapping[str, Any], terminal: bool) -> Lines:  # noqa: FBT001
@@ -94,6 +116,11 @@ def _explain(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT00
         yield f"guarded by: {', '.join(value['guards'])}"
     if value["grants"]:
         yield f"granted by: {', '.join(value['grants'])}"
+    if value["fenced"]:
+        spared = f", but for {', '.join(value['spared'])}" if value["spared"] else ""
+        yield f"fenced: what it is not granted is refused{spared}"
+    if value["differs"]:
+        yield value["differs"]
     yield value["remedy"]
 
 

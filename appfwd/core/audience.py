@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Cell, Claim
 from appfwd.core.lines import Segment, within
+from appfwd.core.machine import Machine
+from appfwd.model.fence import Kept
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.services import Interval
-from appfwd.model.state import Bridge
+from appfwd.model.state import Bridge, DesiredState
 
 _PREFIX, _SUFFIX = "appfwd_", "_packet_t"
 _NAME_MAX = 64
@@ -50,40 +53,81 @@ class NamedByContent:
 class Base:
     """Who may use what is not guarded: by the baseline's labels, and without a label.
 
-    ``baseline`` is empty where it is off.
+    ``baseline`` is empty where it is off; ``unlabeled`` is the type of packets without a label.
+    ``fences`` has what each fenced domain keeps where its fence does not hold.
     """
 
     bridge: Bridge
     policy: LoadedPolicy
     baseline: Baseline
+    unlabeled: str
+    fences: Mapping[str, Kept] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: DesiredState, machine: Machine) -> Base:
+        """Return the base of a desired state."""
+        baseline = machine.baseline if state.settings.baseline else Baseline()
+        fences = {fence.domain: fence.kept for fence in state.fences}
+        unlabeled = machine.contexts.unlabeled
+        return cls(state.settings.bridge, machine.policy, baseline, unlabeled, fences)
 
     def rights(self, segment: Segment | None) -> Rights | None:
-        """Return who may use packets of a segment (None: of none); None for everybody."""
-        if segment is not None:
-            return self.policy.labels[segment.label]
-        return None if self.bridge.passes else self.policy.unlabeled
+        """Return who may use packets of a segment (None: of none), but for the fenced.
 
-    def parts(self, cell: Cell) -> Iterator[tuple[Interval, Rights | None]]:
-        """Cut a cell where the rights of its packets, were it not there, differ."""
+        None stands for all others.
+        """
+        if segment is not None:
+            return self.policy.labels[segment.label] - self._fenced
+        return None if self.bridge.passes else self.policy.unlabeled - self._fenced
+
+    def spared(self, segment: Segment | None, domains: frozenset[str]) -> Rights:
+        """Return what fenced domains may do with packets of a segment where no fence holds."""
+        if segment is None and self.bridge.passes:
+            return Rights.both(domains)
+        label = self.unlabeled if segment is None else segment.label
+        return Rights(
+            frozenset(d for d in domains if label in self.fences[d].send),
+            frozenset(d for d in domains if label in self.fences[d].recv),
+        )
+
+    def parts(self, cell: Cell) -> Iterator[tuple[Interval, Segment | None]]:
+        """Cut a cell where its packets, were it not there, would have another label."""
         if cell.claim.guarded:
             yield cell.services, None
             return
-        for services, segment in within(self.baseline.of(cell.direction), cell.services):
-            yield services, self.rights(segment)
+        yield from within(self.baseline.of(cell.direction), cell.services)
+
+    def needed(self, claim: Claim, segment: Segment | None) -> Rights | None:
+        """Return the rights that packets of a claim need a label for; None where they need none.
+
+        Guarded: the granted domains alone. Not guarded: they, and the spared ones, besides whoever
+        may use packets of the segment anyway.
+        """
+        granted = Rights.both(claim.granted)
+        if claim.guarded:
+            return granted
+        more = granted | self.spared(segment, claim.spared)
+        base = self.rights(segment)
+        base = self._others if base is None else base
+        return more | base if more - base else None
+
+    @cached_property
+    def _fenced(self) -> Rights:
+        return Rights.both(frozenset(self.fences))
+
+    @cached_property
+    def _others(self) -> Rights:
+        return Rights.both(self.policy.domains) - self._fenced
 
 
-def rights_of(claim: Claim, base: Rights | None) -> Rights | None:
-    """Return who may use a cell of ``claim``; None where it needs no label of its own.
-
-    ``base`` is who may use its packets without it (None: everybody). Guarded: the granted domains
-    alone. Not guarded: they besides those of ``base``.
-    """
-    granted = Rights.both(claim.granted)
-    if claim.guarded:
-        return granted
-    if base is None or not granted - base:
-        return None
-    return granted | base
+def kept_by(domain: str, machine: Machine) -> Kept:
+    """Return what policy lets a domain do that is not fenced yet."""
+    policy = machine.policy
+    labels = {**policy.labels, machine.contexts.unlabeled: policy.unlabeled}
+    return Kept(
+        frozenset(label for label, rights in labels.items() if domain in rights.send),
+        frozenset(label for label, rights in labels.items() if domain in rights.recv),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,21 +146,37 @@ def label_cells(
 
     ``own`` is what the kernel has anyway.
     """
-    return tuple(part for cell in cells for part in _label_parts(cell, base, types, own))
+    known: dict[tuple[Claim, str | None], tuple[str, Rights] | None] = {}
 
+    def label(claim: Claim, segment: Segment | None) -> tuple[str, Rights] | None:
+        key = (claim, segment.label if segment else None)
+        if key not in known:
+            rights = base.needed(claim, segment)
+            users = Rights() if rights is None else rights - own
+            known[key] = None if rights is None else (types.type_for(users), users)
+        return known[key]
 
-def _label_parts(cell: Cell, base: Base, types: PacketTypes, own: Rights) -> list[LabelledCell]:
     result: list[LabelledCell] = []
-    for services, without in base.parts(cell):
-        rights = rights_of(cell.claim, without)
-        if rights is None:
-            continue
-        users = rights - own
-        part = LabelledCell(replace(cell, services=services), types.type_for(users), users)
+    for cell in cells:
+        parts = [
+            LabelledCell(replace(cell, services=services), *found)
+            for services, segment in base.parts(cell)
+            if (found := label(cell.claim, segment)) is not None
+        ]
+        result.extend(_joined(parts))
+    return tuple(result)
+
+
+def _joined(parts: Iterable[LabelledCell]) -> list[LabelledCell]:
+    """Join parts of one cell that follow each other with one packet type."""
+    result: list[LabelledCell] = []
+    for part in parts:
         if result and _continues(result[-1], part):
             first = result.pop().cell.services.first
-            part = replace(part, cell=replace(cell, services=Interval(first, services.last)))
-        result.append(part)
+            services = Interval(first, part.cell.services.last)
+            result.append(replace(part, cell=replace(part.cell, services=services)))
+        else:
+            result.append(part)
     return result
 
 

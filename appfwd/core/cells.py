@@ -13,17 +13,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from appfwd.model.addresses import AddressRange, Family
-from appfwd.model.destination import Direction, Rectangle
+from appfwd.model.destination import Destination, Direction, Rectangle
+from appfwd.model.fence import Fence
 from appfwd.model.services import Interval
-from appfwd.model.state import DesiredState
+from appfwd.model.state import DesiredState, Grant, Guard, Member
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Who may use a cell: ``guarded`` shuts out everybody but ``granted``."""
+    """Who may use a cell: ``guarded`` shuts out everybody but ``granted``.
+
+    ``spared`` are the fenced domains whose fence does not hold here.
+    """
 
     guarded: bool
-    granted: frozenset[str]
+    granted: frozenset[str] = frozenset()
+    spared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Item:
-    """A rectangle and what it says: a grant's domain, or None for a guard."""
+    """A rectangle and what it says: a member of the desired state."""
 
     rectangle: Rectangle
-    domain: str | None
+    member: Member
 
 
 def cells(state: DesiredState) -> tuple[Cell, ...]:
@@ -56,12 +61,13 @@ def cells(state: DesiredState) -> tuple[Cell, ...]:
 
 
 def _items(state: DesiredState, direction: Direction) -> Iterator[_Item]:
-    claims = [(guard.destination, None) for guard in state.guards]
-    claims += [(grant.destination, grant.domain) for grant in state.grants]  # type: ignore[misc]
-    for destination, domain in claims:
+    claims: list[tuple[Destination, Member]] = [(m.destination, m) for m in state.guards]
+    claims += [(m.destination, m) for m in state.grants]
+    claims += [(destination, m) for m in state.fences for destination in m.spared()]
+    for destination, member in claims:
         if destination.direction is direction:
             for rectangle in destination.rectangles():
-                yield _Item(rectangle, domain)
+                yield _Item(rectangle, member)
 
 
 _Slab = tuple[int, int, tuple[tuple[Interval, Claim], ...]]
@@ -99,15 +105,26 @@ def _services(items: list[_Item]) -> tuple[tuple[Interval, Claim], ...]:
         here = [i for i in items if i.rectangle.services.overlaps(Interval(first, after - 1))]
         if not here:
             continue
-        claim = Claim(
-            any(i.domain is None for i in here),
-            frozenset(i.domain for i in here if i.domain is not None),
-        )
+        claim = _claim(item.member for item in here)
         if result and result[-1][1] == claim and result[-1][0].last == first - 1:
             result.append((Interval(result.pop()[0].first, after - 1), claim))
         else:
             result.append((Interval(first, after - 1), claim))
     return tuple(result)
+
+
+def _claim(members: Iterable[Member]) -> Claim:
+    guarded, granted, spared = False, set[str](), set[str]()
+    for member in members:
+        match member:
+            case Guard():
+                guarded = True
+            case Grant(domain, _):
+                granted.add(domain)
+            case Fence(domain):
+                spared.add(domain)
+    # A guard holds for all, so that no fence holds there makes no difference.
+    return Claim(guarded, frozenset(granted), frozenset(() if guarded else spared))
 
 
 def _join(direction: Direction, family: Family, slabs: Iterable[_Slab]) -> list[Cell]:

@@ -5,28 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.audience import Base, NamedByContent, PacketTypes, label_cells
-from appfwd.core.baseline import Baseline
-from appfwd.core.cells import Cell, Claim, cells
+from appfwd.core.cells import cells
+from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
 from appfwd.core.table import Table, compile_table
-from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
-from appfwd.model.services import Interval
+from appfwd.model.policy import Rights
 from appfwd.model.state import Bridge, DesiredState
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the compiler must know of this machine.
-
-    ``ephemeral`` is the range of local ports that clients get (ip_local_port_range, ip(7));
-    ``baseline`` are the labels that the policy itself has for every port (a function of it, kept
-    beside it since it takes some milliseconds).
-    """
-
-    policy: LoadedPolicy
-    contexts: KernelContexts
-    ephemeral: Interval
-    baseline: Baseline
 
 
 @dataclass(frozen=True)
@@ -53,25 +37,34 @@ def compile_state(
         return Artefacts(Module(), Table(), settings.bridge, active=False)
     types = types or NamedByContent()
     policy, contexts, bridge = machine.policy, machine.contexts, settings.bridge
-    found = (_present(cell, policy.domains) for cell in cells(state))
+    state = _present(state, policy.domains)
     own = kernel_rights(contexts)
-    baseline = machine.baseline if settings.baseline else Baseline()
-    labelled = label_cells(found, Base(bridge, policy, baseline), types, own)
-    table = compile_table(labelled, baseline, bridge, contexts, machine.ephemeral)
+    base = Base.of(state, machine)
+    labelled = label_cells(cells(state), base, types, own)
+    # With the bridge closed, or a domain fenced, there is an object even if nothing is labelled.
+    checked = not bridge.passes or bool(state.fences)
+    table = compile_table(
+        labelled, base.baseline, bridge, contexts, machine.ephemeral, checked=checked
+    )
     module = Module(
         {cell.packet_type: cell.rights for cell in labelled},
         # The bridge is needed as soon as one object is there; before, nothing of ours need be.
         bridge=bridge.passes and bool(table.contexts),
         observed=bool(table.sets),
         strict=settings.strict,
+        fenced=frozenset(base.fences),
     )
-    spare = _spare(state.domains() & policy.domains, types, own)
+    spare = _spare(state.domains(), types, own)
     return Artefacts(module, table, bridge, spare=spare)
 
 
-def _present(cell: Cell, domains: frozenset[str]) -> Cell:
-    claim = Claim(cell.claim.guarded, cell.claim.granted & domains)
-    return replace(cell, claim=claim)
+def _present(state: DesiredState, domains: frozenset[str]) -> DesiredState:
+    """Return the state without what it says of domains that the policy lacks."""
+    return replace(
+        state,
+        grants=frozenset(grant for grant in state.grants if grant.domain in domains),
+        fences=frozenset(fence for fence in state.fences if fence.domain in domains),
+    )
 
 
 def _spare(domains: frozenset[str], types: PacketTypes, own: Rights) -> Module:

@@ -25,7 +25,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The verdict (``allowed``, ``denied`` or ``partly``), and what decides it."""
+    """The verdict (``allowed``, ``denied`` or ``partly``), and what decides it.
+
+    ``spared`` tells where a fenced domain's fence does not hold; None for one that is not fenced.
+    """
 
     verdict: str
     why: str
@@ -33,6 +36,7 @@ class Explanation:
     labels: tuple[str, ...]
     guards: tuple[Destination, ...]
     grants: tuple[Grant, ...]
+    spared: tuple[Destination, ...] | None
 
 
 def labels_of(table: Table, destination: Destination, unlabeled: str) -> frozenset[str]:
@@ -66,6 +70,7 @@ def explain(  # noqa: PLR0913 - all are facts of one question
     verdict = "partly" if len(allowed) > 1 else "allowed" if allowed == {True} else "denied"
     guards = [g.destination for g in state.guards if g.destination.overlaps(destination)]
     grants = [g for g in state.grants if g.domain == domain and g.destination.overlaps(destination)]
+    fence = state.fence_of(domain)
     guards.sort(key=Destination.sort_key)
     grants.sort(key=lambda grant: grant.destination.sort_key())
     return Explanation(
@@ -75,6 +80,22 @@ def explain(  # noqa: PLR0913 - all are facts of one question
         tuple(part.label for part in parts),
         tuple(guards),
         tuple(grants),
+        None if fence is None else fence.spared(),
+    )
+
+
+def difference(verdict: str, *, wanted: bool, destination: Destination) -> str:
+    """Say where the kernel's verdict is not what the desired state asks for; else nothing.
+
+    ``wanted`` is what the one rule says of the destination, which is one host and one port: of
+    wider ones nothing is said.
+    """
+    if not destination.is_point or verdict == ("allowed" if wanted else "denied"):
+        return ""
+    asked = "would be allowed" if wanted else "would be denied"
+    return (
+        f"By what is stored it {asked}: the kernel does not have what is stored, or SELinux policy "
+        "changed a moment ago. 'appfwctl status' says whether there is a problem."
     )
 
 

@@ -1,4 +1,4 @@
-"""The policy module: packet types, who may use them, and the bridge."""
+"""The policy module: packet types, who may use them, fences and the bridge."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ PACKET_ATTRIBUTE = "appfwd_packet_type"
 BRIDGE_ATTRIBUTE = "appfwd_bridge"
 OBSERVED_ATTRIBUTE = "appfwd_observed"
 STRICT_ATTRIBUTE = "appfwd_strict"
+FENCED_ATTRIBUTE = "appfwd_fenced"
+FOREIGN_ATTRIBUTE = "appfwd_foreign_type"
 DOMAIN_ATTRIBUTE = "domain"
 #: What a policy must have for ``strict``: without its rules for these nothing would get out.
 STRICT_NEEDS = (DOMAIN_ATTRIBUTE, "netif_type", "node_type")
@@ -26,17 +28,18 @@ _BOTH = ("recv", "send")
 
 @dataclass(frozen=True)
 class Module:
-    """What the loaded module gives: packet types with their users, and three switches.
+    """What the loaded module gives: packet types with their users, fences, and three switches.
 
     ``bridge``: every domain may use unlabelled packets. ``observed``: every domain may use those
     of the types for observing, which is recorded. ``strict``: packets are checked even where no
-    label exists.
+    label exists. The ``fenced`` domains may use no packets but those of our types.
     """
 
     types: Mapping[str, Rights] = field(default_factory=dict)
     bridge: bool = False
     observed: bool = False
     strict: bool = False
+    fenced: frozenset[str] = frozenset()
 
     def covers(self, other: Module) -> bool:
         """Tell whether all types of ``other`` are here with the same users."""
@@ -57,7 +60,14 @@ def loaded_module(policy: LoadedPolicy, contexts: KernelContexts) -> Module:
         bridge=policy.bridge,
         observed=OBSERVED_ATTRIBUTE in policy.attributes,
         strict=STRICT_ATTRIBUTE in policy.attributes,
+        fenced=policy.fenced - _unfenced(policy),
     )
+
+
+def _unfenced(policy: LoadedPolicy) -> frozenset[str]:
+    """Return who may use packets that are not ours, whatever the module says."""
+    rights = (policy.unlabeled, *policy.labels.values())
+    return frozenset[str]().union(*(r.send | r.recv for r in rights))
 
 
 def is_installed(policy: LoadedPolicy) -> bool:
@@ -79,11 +89,14 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     yield allow(contexts.kernel, PACKET_ATTRIBUTE, KERNEL_NEEDS)
     for target in (PACKET_ATTRIBUTE, contexts.unlabeled):
         yield allow(contexts.loader, target, ("relabelto",))
+    if module.fenced:
+        yield from _fences(module.fenced)
+    others = _unfenced_domains if module.fenced else _all_domains
     if module.bridge:
-        yield from _all_domains(BRIDGE_ATTRIBUTE)
+        yield from others(BRIDGE_ATTRIBUTE)
         yield allow(BRIDGE_ATTRIBUTE, contexts.unlabeled, _BOTH)
     if module.observed:
-        yield from _all_domains(OBSERVED_ATTRIBUTE)
+        yield from others(OBSERVED_ATTRIBUTE)
         for name in sorted(SEEN_TYPES):
             yield allow(OBSERVED_ATTRIBUTE, name, _BOTH)
             yield ("auditallow", OBSERVED_ATTRIBUTE, name, ("packet", _BOTH))
@@ -96,6 +109,36 @@ def _all_domains(attribute: str) -> Iterator[Node]:
     """Yield an attribute of our own that stands for every domain, so that its rules are ours."""
     yield ("typeattribute", attribute)
     yield ("typeattributeset", attribute, (DOMAIN_ATTRIBUTE,))
+
+
+def _unfenced_domains(attribute: str) -> Iterator[Node]:
+    """Yield the same without the fenced domains.
+
+    The compiler would take them out of the rule by giving it an attribute of its own making, and
+    the rule could not be told for ours.
+    """
+    yield ("typeattribute", attribute)
+    yield (
+        "typeattributeset",
+        attribute,
+        ("and", (DOMAIN_ATTRIBUTE,), ("not", (FENCED_ATTRIBUTE,))),
+    )
+
+
+def _fences(fenced: frozenset[str]) -> Iterator[Node]:
+    """Yield what takes every right to packets that are not ours from the fenced domains.
+
+    A deny rule holds against every rule of every module, conditional ones too (libsepol 3.6).
+    """
+    yield ("typeattribute", FENCED_ATTRIBUTE)
+    # Only the deny rule has it, which is no more in the loaded policy.
+    yield ("expandtypeattribute", (FENCED_ATTRIBUTE,), "false")
+    for domain in sorted(fenced):
+        name = _block_name(domain, "fence")
+        yield ("optional", name, ("typeattributeset", FENCED_ATTRIBUTE, (domain,)))
+    yield ("typeattribute", FOREIGN_ATTRIBUTE)
+    yield ("typeattributeset", FOREIGN_ATTRIBUTE, ("not", (PACKET_ATTRIBUTE,)))
+    yield ("deny", FENCED_ATTRIBUTE, FOREIGN_ATTRIBUTE, ("packet", _BOTH))
 
 
 def _strict(contexts: KernelContexts) -> Iterator[Node]:
@@ -132,9 +175,9 @@ def _grants(module: Module) -> Iterator[Node]:
             may = [p for p, who in (("send", rights.send), ("recv", rights.recv)) if domain in who]
             rules[domain].append(allow(domain, name, may))
     for domain, allows in sorted(rules.items()):
-        yield ("optional", _block_name(domain), *allows)
+        yield ("optional", _block_name(domain, "of"), *allows)
 
 
-def _block_name(domain: str) -> str:
+def _block_name(domain: str, kind: str) -> str:
     """Return the name of a domain's block; no dot may stand in it, and no two may be alike."""
-    return "appfwd_of_" + domain.replace("-", "--").replace(".", "-_")
+    return f"appfwd_{kind}_" + domain.replace("-", "--").replace(".", "-_")

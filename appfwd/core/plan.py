@@ -12,12 +12,19 @@ bridge must be there before the first. After each step nothing is allowed that n
 nor the new state allows. The capability of a strict bridge goes with the last load, comes with the
 first. Rules that let observed packets pass come before the table marks any; they are dropped with
 the bridge where it closes, and else with a load that happens anyway.
+
+While the table changes, whoever is fenced before or after is fenced: what neither state allows
+might pass else, for one of them may have a guard where the other has the fence. That cuts the
+domain off for a moment from what it keeps. So fences change alone where that can be (see
+appfwd.core.stages): then a new one comes with the last load, when the labels of what its domain
+may still reach are there; one that ends goes with the first, while they still are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from appfwd.core.avc import SEEN_TYPES
 from appfwd.core.compiler import Artefacts
@@ -74,30 +81,46 @@ class RemoveModule:
 Step = LoadModule | ApplyTable | RemoveModule
 
 
-def plan(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> tuple[Step, ...]:
-    """Return the steps from ``snapshot`` to ``wanted``; none where all is as it should be.
+class Fencing(Enum):
+    """What is known of a change of fences: that nothing else changes, or nothing (``MIXED``)."""
+
+    ALONE = "alone"
+    MIXED = "mixed"
+
+
+def plan(
+    snapshot: Snapshot, wanted: Artefacts, unlabeled: str, change: Fencing = Fencing.MIXED
+) -> tuple[Step, ...]:
+    """Return the next steps from ``snapshot`` to ``wanted``; none where all is as it should be.
 
     ``unlabeled`` is the type of packets without a label, which policy always has.
     """
     if not wanted.active:
         return _removal(snapshot)
-    first = _before_the_table(snapshot, wanted, unlabeled)
+    first = _before_the_table(snapshot, wanted, unlabeled, change)
     steps: list[Step] = []
     if _load_first(snapshot, wanted, first):
         steps.append(LoadModule(first))
+    if snapshot.module.fenced - first.fenced:
+        # What policy lets the domain do is seen only then; the labels that follow come after.
+        return tuple(steps)
     commands = table_commands(snapshot.table, wanted.table)
     if not commands and snapshot.orphan:
         commands = adopt_commands()
     if commands:
         steps.append(ApplyTable(tuple(commands), wanted.table))
     goal = wanted.module
-    last = replace(first, bridge=goal.bridge or first.bridge, strict=goal.strict)
+    last = replace(
+        first, bridge=goal.bridge or first.bridge, strict=goal.strict, fenced=goal.fenced
+    )
     if last != first:
         steps.append(LoadModule(last))
     return tuple(steps)
 
 
-def _before_the_table(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> Module:
+def _before_the_table(
+    snapshot: Snapshot, wanted: Artefacts, unlabeled: str, change: Fencing
+) -> Module:
     """Return the module under which the table may change: no more open than both states."""
     loaded, goal = snapshot.module, wanted.module
     # A table that is not as we make it may name any type.
@@ -110,7 +133,13 @@ def _before_the_table(snapshot: Snapshot, wanted: Artefacts, unlabeled: str) -> 
         # What the table still marks must go on to pass, while all that is unlabelled does.
         observed=goal.observed or (passes and loaded.observed and not named.isdisjoint(SEEN_TYPES)),
         strict=goal.strict or loaded.strict,
+        fenced=_fenced_first(loaded.fenced, goal.fenced, change),
     )
+
+
+def _fenced_first(had: frozenset[str], has: frozenset[str], change: Fencing) -> frozenset[str]:
+    """Return who is fenced while the table changes."""
+    return has & had if change is Fencing.ALONE else has | had
 
 
 def _load_first(snapshot: Snapshot, wanted: Artefacts, first: Module) -> bool:
@@ -120,6 +149,7 @@ def _load_first(snapshot: Snapshot, wanted: Artefacts, first: Module) -> bool:
         or first.bridge is not loaded.bridge
         or (first.observed and not loaded.observed)
         or (first.strict and not loaded.strict)
+        or first.fenced != loaded.fenced
         # The loader's right to name the unlabelled type is in the module, whatever else is.
         or (bool(wanted.table.contexts) and not snapshot.installed)
     )

@@ -1,8 +1,9 @@
 """The one rule, asked for one domain and one destination: what would be, without building it.
 
-    allowed(D, X) = granted(D, X) or (not guarded(X) and base(D, X))
+    allowed(D, X) = granted(D, X) or (not guarded(X) and not fenced(D, X) and base(D, X))
 
-It answers for places of one host and port; of wider ones it allows what it is sure of alone.
+A fence holds everywhere but where it spares its domain. The answers are for places of one host
+and port; of wider ones it allows what it is sure of alone.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from appfwd.core.audience import Base
-from appfwd.core.baseline import Baseline
-from appfwd.core.compiler import Machine
-from appfwd.core.lines import within
+from appfwd.core.lines import Segment, within
+from appfwd.core.machine import Machine
 from appfwd.model.destination import Destination
 from appfwd.model.state import DesiredState
 
@@ -28,8 +28,7 @@ class Rule:
     def __init__(self, state: DesiredState, machine: Machine) -> None:
         self._state = state
         self._domains = machine.policy.domains
-        baseline = machine.baseline if state.settings.baseline else Baseline()
-        self._base = Base(state.settings.bridge, machine.policy, baseline)
+        self._base = Base.of(state, machine)
         self._granted: Mapping[str, list[Destination]] = _by_domain(state)
 
     def granted(self, domain: str, destination: Destination) -> bool:
@@ -50,13 +49,20 @@ class Rule:
 
     def unguarded(self, domain: str, destination: Destination) -> bool:
         """Tell whether the domain reaches it by the baseline, or without a label."""
+        fence = self._state.fence_of(domain)
+        if fence and not any(spared.contains(destination) for spared in fence.spared()):
+            return False
         segments = self._base.baseline.of(destination.direction)
-        for rectangle in destination.rectangles():
-            for _, segment in within(segments, rectangle.services):
-                rights = self._base.rights(segment)
-                if rights is not None and domain not in rights.send & rights.recv:
-                    return False
-        return True
+        return all(
+            self._may_use(domain, segment, fenced=fence is not None)
+            for rectangle in destination.rectangles()
+            for _, segment in within(segments, rectangle.services)
+        )
+
+    def _may_use(self, domain: str, segment: Segment | None, *, fenced: bool) -> bool:
+        base = self._base
+        rights = base.spared(segment, frozenset({domain})) if fenced else base.rights(segment)
+        return rights is None or domain in rights.send & rights.recv
 
 
 def _by_domain(state: DesiredState) -> dict[str, list[Destination]]:

@@ -57,24 +57,26 @@ class Table:
         return segments_of(direction, self.lines)
 
 
-def compile_table(
+def compile_table(  # noqa: PLR0913 - all are facts of one table
     cells: Iterable[LabelledCell],
     baseline: Baseline,
     bridge: Bridge,
     contexts: KernelContexts,
     ephemeral: Interval,
+    *,
+    checked: bool,
 ) -> Table:
     """Return the table that labels ``cells``, and all else by ``baseline``.
 
-    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). With
-    the bridge closed there is an object even if nothing is labelled, or nothing would be checked.
+    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). Where
+    packets are to be ``checked`` there is an object even if nothing is labelled.
     """
     maps = _maps(cells)
     lines: Lines = {k: v for d in Direction for k, v in lines_of(d, baseline.of(d)).items()}
     # What the baseline labels entirely leaves nothing to observe.
     unlabelled = {d for d in Direction if not _covers_all(baseline.of(d))}
     seen = frozenset(unlabelled if bridge is Bridge.OBSERVED else ())
-    if not maps and not lines and not seen and bridge is not Bridge.CLOSED:
+    if not maps and not lines and not seen and not checked:
         return Table()
     used = {name for elements in maps.values() for name in elements.values()}
     used |= {name for intervals in lines.values() for name in intervals.values()}

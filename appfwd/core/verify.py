@@ -24,6 +24,9 @@ def verify(snapshot: Snapshot, wanted: Artefacts) -> None:
     if snapshot.module.strict is not wanted.module.strict:
         msg = "The policy capability always_check_network is not as it was asked for."
         raise VerifyFailed(msg)
+    if snapshot.module.fenced != wanted.module.fenced:
+        msg = "The fences in the policy that the kernel has loaded are not those asked for."
+        raise VerifyFailed(msg)
     if snapshot.table != wanted.table:
         msg = (
             "The nftables table inet appfwd read back differs from what was written; "
@@ -65,6 +68,10 @@ def verify_module(loaded: Module, wanted: Module) -> None:
             raise VerifyFailed(msg)
     if wanted.bridge and not loaded.bridge:
         msg = "The bridge for unlabelled packets is not in the policy that the kernel has loaded."
+        raise VerifyFailed(msg)
+    if wanted.fenced - loaded.fenced:
+        who = ", ".join(sorted(wanted.fenced - loaded.fenced))
+        msg = f"The loaded policy still lets {who} use packets that no grant is for."
         raise VerifyFailed(msg)
     if wanted.observed and not loaded.observed:
         msg = "The rule that lets observed packets pass is not in the policy that is loaded."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from appfwd.core.avc import SEEN_TYPES
-from appfwd.core.compiler import Machine
+from appfwd.core.machine import Machine
 from appfwd.core.module import PACKET_ATTRIBUTE, Module
 from appfwd.model.destination import Destination
 from appfwd.model.domain import is_packet_type
@@ -25,7 +25,7 @@ class Uses:
     def users(self, label: str) -> frozenset[str]:
         """Return who may both send and receive packets of a label."""
         if self.passes(label):
-            return self.domains
+            return self.domains - self._module.fenced if self.labelling else self.domains
         if label == self.unlabeled:
             rights = self._policy.unlabeled
         else:
@@ -33,7 +33,10 @@ class Uses:
         return rights.send & rights.recv & self.domains
 
     def passes(self, label: str) -> bool:
-        """Tell whether packets of a label pass for all: observed ones, and with an open bridge."""
+        """Tell whether packets of a label pass for all that are not fenced.
+
+        Observed ones do, and with an open bridge unlabelled ones.
+        """
         if label in SEEN_TYPES:
             return self._module.observed
         return not self.labelling or (label == self.unlabeled and self._module.bridge)

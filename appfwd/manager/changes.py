@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from appfwd.errors import InvalidArgument, InvalidOption, PolicyUnsupported, shown
-from appfwd.manager.parts import Options, Parts, destination_of
+from appfwd.manager.parts import FENCE, Options, Parts, destination_of, fence_of
 from appfwd.model.changes import (
     Change,
+    add_fence,
     add_grant,
     add_guard,
     confirm,
+    remove_fence,
     remove_grant,
     remove_guard,
     set_active,
@@ -16,6 +18,7 @@ from appfwd.model.changes import (
     set_bridge,
 )
 from appfwd.model.domain import parse_domain
+from appfwd.model.ends import After, At, End, WithBoot
 from appfwd.model.options import check_options
 from appfwd.model.state import Bridge, Grant, Guard
 from appfwd.ports import Caller
@@ -23,20 +26,26 @@ from appfwd.ports import Caller
 #: Seconds that something can be on trial for, at the most.
 TRIAL_AT_MOST = 86_400
 _FOR = {"for": int}
+#: Seconds that a grant can last that ends: ten years.
+GRANT_AT_MOST = 315_360_000
+#: The last Unix time of a year of four digits.
+_LAST_TIME = 253_402_300_799.0
+_ENDS = {"for": int, "until": float, "boot": bool}
 
 
 class Changes(Parts):
-    """Grants, guards and settings."""
+    """Grants, guards, fences and settings."""
 
     async def grant(self, caller: Caller, domain: str, destination: str, options: Options) -> str:
-        """Open ``destination`` to ``domain``; return the grant's id.
+        """Open ``destination`` to ``domain``, for good or until an end; return the grant's id.
 
         Raises:
             AppfwdError: nothing was changed.
 
         """
-        grant = Grant(await self._domain(domain), destination_of(destination, options))
-        return await self._add(grant, add_grant(grant), caller)
+        place, end = destination_of(destination, options, _ENDS), end_of(options)
+        grant = Grant(await self._domain(domain), place)
+        return await self._add(grant, add_grant(grant, end), caller)
 
     async def revoke(self, caller: Caller, domain: str, destination: str, options: Options) -> None:
         """Take a grant away. The domain need not be in the policy any more.
@@ -71,6 +80,36 @@ class Changes(Parts):
         """
         guard = Guard(destination_of(destination, options))
         await self._reconciler.submit(remove_guard(guard), caller.uid)
+
+    async def fence(self, caller: Caller, domain: str, options: Options) -> str:
+        """Shut ``domain`` in: it reaches only what it is granted; return the fence's id.
+
+        Raises:
+            PolicyUnsupported: the policy toolchain has no deny rules.
+            AppfwdError: nothing was changed.
+
+        """
+        check_options(options, {**FENCE, **_FOR})
+        self._hold_active()
+        name = await self._domain(domain)
+        fence = fence_of(name, options, await self._kernel.machine())
+        stored = await self._reconciler.submit(add_fence(fence, self._trial(options)), caller.uid)
+        made = stored.state.fence_of(name)
+        assert made is not None  # noqa: S101 - the change made it
+        return stored.records[made].id
+
+    async def unfence(self, caller: Caller, domain: str, options: Options) -> None:
+        """Take a fence away. The domain need not be in the policy any more.
+
+        Raises:
+            NotFound: the domain is not fenced.
+            AppfwdError: nothing was changed.
+
+        """
+        check_options(options, {})
+        name = parse_domain(domain)
+        aliases = (await self._kernel.policy()).aliases
+        await self._reconciler.submit(remove_fence(aliases.get(name, name)), caller.uid)
 
     async def set_bridge(self, caller: Caller, mode: str, options: Options) -> None:
         """Open, observe or close the bridge for unlabelled packets.
@@ -142,6 +181,30 @@ class Changes(Parts):
             raise InvalidOption(msg)
         self._hold_active()
         return float(seconds)
+
+
+def end_of(options: Options) -> End | None:
+    """Return when a grant is to end; None for never.
+
+    Raises:
+        InvalidOption: of several ends, or one that is no time.
+
+    """
+    if len(_ENDS.keys() & options.keys()) > 1:
+        msg = "Options 'for', 'until' and 'boot' exclude each other."
+        raise InvalidOption(msg)
+    seconds, until = options.get("for"), options.get("until")
+    if isinstance(seconds, int):
+        if not 0 < seconds <= GRANT_AT_MOST:
+            msg = f"Option 'for' is a number of seconds, from 1 to {GRANT_AT_MOST}."
+            raise InvalidOption(msg)
+        return After(float(seconds))
+    if isinstance(until, float):
+        if not 0 <= until <= _LAST_TIME:
+            msg = "Option 'until' is a Unix time, in seconds."
+            raise InvalidOption(msg)
+        return At(until)
+    return WithBoot() if options.get("boot") else None
 
 
 def parse_bridge(mode: str) -> Bridge:

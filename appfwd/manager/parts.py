@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from appfwd.errors import AppfwdError
+from appfwd.core.audience import kept_by
+from appfwd.core.machine import Machine
+from appfwd.errors import AppfwdError, InvalidArgument
 from appfwd.kernel import Kernel
 from appfwd.model.destination import Destination, parse_destination
 from appfwd.model.domain import known_domain, parse_domain
+from appfwd.model.fence import Fence
 from appfwd.model.options import check_options, direction_of
 from appfwd.observer import Observer
 from appfwd.ports import Selinux
@@ -19,6 +22,7 @@ Row = dict[str, Any]
 
 PAGE = {"offset": int, "limit": int}
 PLACE = {"direction": str}
+FENCE = {"loopback": bool, "dns": bool}
 
 
 class Parts:
@@ -37,6 +41,20 @@ class Parts:
         if not self._reconciler.stored.state.settings.active:
             msg = "appfwd is down, so nothing would come into force; 'appfwctl up' first."
             raise AppfwdError(msg)
+
+
+def fence_of(domain: str, options: Options, machine: Machine) -> Fence:
+    """Return the fence of a domain that the options ask for.
+
+    Raises:
+        InvalidArgument: the domain cannot be fenced.
+
+    """
+    if domain == machine.contexts.kernel:
+        msg = f"{domain} is the kernel itself, whose packets every connection needs."
+        raise InvalidArgument(msg)
+    spared = {name: bool(options.get(name, True)) for name in FENCE}
+    return Fence(domain, **spared, kept=kept_by(domain, machine))
 
 
 def destination_of(

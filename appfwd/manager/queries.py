@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from appfwd import __version__
 from appfwd.core import explain as explaining
 from appfwd.core.listing import counters
 from appfwd.core.module import loaded_module
+from appfwd.core.rule import Rule
 from appfwd.core.table import Table
 from appfwd.core.who import Uses, kind_of, reaching
 from appfwd.errors import InvalidOption, shown
 from appfwd.manager.parts import PAGE, PLACE, Options, Parts, Row, destination_of
-from appfwd.manager.rows import element_rows, entry_row, label_row, segment_rows
+from appfwd.manager.rows import (
+    element_rows,
+    ended_at,
+    ended_row,
+    entry_row,
+    label_row,
+    segment_rows,
+)
 from appfwd.model.destination import Direction
 from appfwd.model.options import check_options, direction_of, page_of
+from appfwd.model.state import Member
+from appfwd.model.state import place as place_text
 from appfwd.ports import Caller
 
-_LIST = {"kind": str, "domain": str, "direction": str, **PAGE}
+_LIST = {"kind": str, "domain": str, "direction": str, "ended": bool, **PAGE}
 
 
 class Queries(Parts):
     """Lists and explanations; none changes anything."""
 
     async def list_entries(self, _caller: Caller, options: Options) -> list[Row]:
-        """Return grants and guards that the filter takes, a page of them, oldest first."""
+        """Return grants, guards and fences that the filter takes, a page of them, oldest first.
+
+        With the option ``ended`` grants follow whose end came not long ago.
+        """
         check_options(options, _LIST)
         page = page_of(options)
-        if options.get("kind", "grant") not in ("grant", "guard"):
-            raise InvalidOption(
-                f"Option 'kind' is 'grant' or 'guard', not {shown(str(options['kind']))}."
-            )
+        if options.get("kind", "grant") not in ("grant", "guard", "fence"):
+            kind = shown(str(options["kind"]))
+            raise InvalidOption(f"Option 'kind' is 'grant', 'guard' or 'fence', not {kind}.")
         direction_of(options)
         domains = (await self._kernel.policy()).domains
+        stored, ends = self._reconciler.stored, self._reconciler.ends()
         rows = [
-            entry_row(member, record, domains)
-            for member, record in self._reconciler.stored.records.items()
+            entry_row(member, record, domains, ends.get(member))
+            for member, record in stored.records.items()
         ]
+        if options.get("ended"):
+            rows += [ended_row(one, domains) for one in sorted(stored.state.ended, key=ended_at)]
         keys = ("kind", "domain", "direction")
         kept = [row for row in rows if all(row[k] == options[k] for k in keys if k in options)]
         return kept[page]
@@ -65,6 +82,13 @@ class Queries(Parts):
             "labels": list(answer.labels),
             "guards": [str(guard) for guard in answer.guards],
             "grants": [str(grant.destination) for grant in answer.grants],
+            "fenced": answer.spared is not None,
+            "spared": [place_text(one) for one in answer.spared or ()],
+            "differs": explaining.difference(
+                answer.verdict,
+                wanted=Rule(self._reconciler.stored.state, machine).allowed(name, place),
+                destination=place,
+            ),
             "enforcing": self._selinux.enforcing(),
         }
 
@@ -142,6 +166,10 @@ class Queries(Parts):
             }
             for rule in (await self._kernel.rules(name))[page]
         ]
+
+    def ends(self) -> Mapping[Member, float]:
+        """Return when each grant that ends does (see :func:`entry_row`)."""
+        return self._reconciler.ends()
 
     def properties(self) -> Row:
         """Return the properties by name."""

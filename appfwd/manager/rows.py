@@ -9,27 +9,53 @@ from appfwd.core.lines import LineMap, Segment
 from appfwd.core.module import Module
 from appfwd.core.table import Key, Table
 from appfwd.model.destination import Direction
+from appfwd.model.fence import Fence
 from appfwd.model.services import LAST_PROTOCOL, PROTOCOL_NAMES, Interval, ServiceBox, service_boxes
-from appfwd.model.state import Grant, Guard
+from appfwd.model.state import Ended, Guard, Member
 from appfwd.ports import Record
 
 Row = dict[str, Any]
 _ALL_PORTS = (0, 65535)
 
 
-def entry_row(member: Grant | Guard, record: Record, domains: frozenset[str] | None) -> Row:
-    """Return a grant or guard as a row; ``dormant`` where the policy lacks its domain."""
-    domain = member.domain if isinstance(member, Grant) else ""
+def entry_row(
+    member: Member, record: Record, domains: frozenset[str] | None, ends: float | None = None
+) -> Row:
+    """Return a member as a row; ``dormant`` where the policy lacks its domain.
+
+    A fence has no destination and direction; ``spares`` says where it does not hold. ``ends`` is
+    when a grant does: a Unix time, infinite for the end of the boot, and 0 for never.
+    """
+    destination = None if isinstance(member, Fence) else member.destination
+    domain = "" if isinstance(member, Guard) else member.domain
     return {
         "id": record.id,
-        "kind": "grant" if isinstance(member, Grant) else "guard",
+        "kind": type(member).__name__.lower(),
         "domain": domain,
-        "destination": str(member.destination),
-        "direction": member.destination.direction.value,
+        "destination": "" if destination is None else str(destination),
+        "direction": "" if destination is None else destination.direction.value,
+        "spares": _spared(member) if isinstance(member, Fence) else [],
+        "ends": ends or 0.0,
+        "ended": False,
         "created": record.created,
         "uid": record.uid,
         "dormant": bool(domain) and domains is not None and domain not in domains,
     }
+
+
+def _spared(fence: Fence) -> list[str]:
+    return [name for name in ("loopback", "dns") if getattr(fence, name)]
+
+
+def ended_at(one: Ended) -> tuple[float, str]:
+    """Return what grants that ended are ordered by."""
+    return (one.at, one.id)
+
+
+def ended_row(one: Ended, domains: frozenset[str]) -> Row:
+    """Return a grant that ended as a row; ``ends`` is when that was."""
+    row = entry_row(one.grant, Record(one.id, 0.0, 0), domains, one.at)
+    return {**row, "ended": True}
 
 
 def element_rows(table: Table) -> Iterator[Row]:

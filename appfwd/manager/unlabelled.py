@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from appfwd.core.compiler import Machine
 from appfwd.core.lines import within
+from appfwd.core.machine import Machine
 from appfwd.core.rule import Rule
 from appfwd.errors import InvalidArgument, InvalidOption, shown
-from appfwd.manager.parts import PAGE, Options, Parts, Row
-from appfwd.model.changes import Change, add_grants, set_baseline, set_bridge
+from appfwd.manager.parts import PAGE, Options, Parts, Row, fence_of
+from appfwd.model.changes import (
+    Change,
+    add_fence,
+    add_grants,
+    add_guard,
+    set_baseline,
+    set_bridge,
+)
 from appfwd.model.destination import Destination, parse_destination
-from appfwd.model.domain import parse_domain
+from appfwd.model.domain import known_domain, parse_domain
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.options import PAGE_AT_MOST, check_options, direction_of, page_of
-from appfwd.model.state import Bridge, DesiredState, Grant, place
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard, place
 from appfwd.ports import Caller
 
 _CHOSEN = {"domain": str, "direction": str, "baseline": bool}
-_OWN = {"strict": bool, "domain": str, "destination": str, "direction": str}
+_OWN = {"domain": str, "destination": str, "direction": str}
+_SUBJECT = {"subject": str, "subject-direction": str}
+_PREVIEW = {"strict": bool, "loopback": bool, "dns": bool, **_SUBJECT, **_OWN}
 _CHANGES = {
     "bridge-open": (Bridge.OPEN, None),
     "bridge-observed": (Bridge.OBSERVED, None),
@@ -72,13 +81,12 @@ class Unlabelled(Parts):
     async def preview(self, _caller: Caller, change: str, options: Options) -> Row:
         """Say who would lose what by a change, of what was observed; nothing is changed.
 
-        ``domain`` and ``destination`` of the options are the caller's own connection, and
-        ``cut`` and ``why`` tell of it.
+        ``subject`` of the options is what is fenced or guarded. ``domain`` and ``destination`` are
+        the caller's own connection, and ``cut`` and ``why`` tell of it.
         """
-        check_options(options, _OWN)
-        now = self._reconciler.stored.state
-        then = _change(change, strict=bool(options.get("strict", False)))(now)
-        machine = await self._kernel.machine()
+        check_options(options, _PREVIEW)
+        now, machine = self._reconciler.stored.state, await self._kernel.machine()
+        then = _change(change, options, machine)(now)
         before, after = Rule(now, machine), Rule(then, machine)
         lost = [
             _loss_row(one)
@@ -112,14 +120,28 @@ class Unlabelled(Parts):
         ]
 
 
-def _change(word: str, *, strict: bool) -> Change:
+def _change(word: str, options: Options, machine: Machine) -> Change:
+    if word in ("fence", "guard"):
+        return _of_subject(word, options, machine)
     if word not in _CHANGES:
-        known = ", ".join(f"'{name}'" for name in _CHANGES)
+        known = ", ".join(f"'{name}'" for name in (*_CHANGES, "fence", "guard"))
         raise InvalidArgument(f"A change to preview is one of {known}, not {shown(word)}.")
     bridge, baseline = _CHANGES[word]
     if bridge is not None:
-        return set_bridge(bridge, strict=strict)
+        return set_bridge(bridge, strict=bool(options.get("strict", False)))
     return set_baseline(on=bool(baseline))
+
+
+def _of_subject(word: str, options: Options, machine: Machine) -> Change:
+    if "subject" not in options:
+        raise InvalidOption(f"With the change '{word}' goes the option 'subject'.")
+    subject = str(options["subject"])
+    if word == "guard":
+        direction = direction_of({"direction": options.get("subject-direction", "out")})
+        return add_guard(Guard(parse_destination(subject, direction)))
+    return add_fence(
+        fence_of(known_domain(parse_domain(subject), machine.policy), options, machine)
+    )
 
 
 def _own(options: Options) -> Observation | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from appfwd.errors import NotFound
 from appfwd.model.destination import Destination
+from appfwd.model.ends import End, Moment
+from appfwd.model.fence import Fence
 from appfwd.model.state import (
     BaselineWas,
     Bridge,
     BridgeWas,
     DesiredState,
+    Ended,
+    Ending,
+    FenceWas,
     Grant,
     Guard,
     GuardWasNot,
-    Moment,
     Trial,
     Undo,
     place,
@@ -38,9 +42,34 @@ def add_guard(guard: Guard, trial: float | None = None) -> Change:
     return change
 
 
-def add_grant(grant: Grant) -> Change:
-    """Return the change that adds a grant; adding it again changes nothing."""
-    return add_grants((grant,))
+def add_fence(fence: Fence, trial: float | None = None) -> Change:
+    """Return the change that fences a domain, or has its fence spare something else.
+
+    What policy let the domain do counts from its first fence: by a later one it is not seen.
+    """
+
+    def change(state: DesiredState) -> DesiredState:
+        had = state.fence_of(fence.domain)
+        now = fence if had is None else replace(fence, kept=had.kept)
+        return _tried(state, _fence(state, fence.domain, now), FenceWas(fence.domain, had), trial)
+
+    return change
+
+
+def add_grant(grant: Grant, end: End | None = None) -> Change:
+    """Return the change that adds a grant, for good or until its ``end``.
+
+    What is granted for good stays so; of two ends the later request's counts.
+    """
+
+    def change(state: DesiredState) -> DesiredState:
+        ends = any(ending.grant == grant for ending in state.endings)
+        after = _without_ends(replace(state, grants=state.grants | {grant}), {grant})
+        if end is None or (grant in state.grants and not ends):
+            return after
+        return replace(after, endings=after.endings | {Ending(grant, end)})
+
+    return change
 
 
 def add_grants(grants: Iterable[Grant]) -> Change:
@@ -108,6 +137,21 @@ def end_trials_at(now: Moment) -> Change:
     return end_trials(lambda trial: trial.over(now))
 
 
+def end_grants_at(now: Moment, wall: float, ids: Mapping[Grant, str]) -> Change:
+    """Return the change that takes away every grant whose end has come (``wall``: Unix time).
+
+    ``ids`` has the ids of grants, which are remembered with them for a while.
+    """
+
+    def change(state: DesiredState) -> DesiredState:
+        over = {e.grant for e in state.endings if e.end.left(now, wall) <= 0}
+        ended = frozenset(Ended(ids.get(grant, ""), grant, wall) for grant in over)
+        after = replace(state, grants=state.grants - over, ended=state.ended | ended)
+        return _without_ends(after, over)
+
+    return change
+
+
 def remove_guard(guard: Guard) -> Change:
     """Return the change that takes a guard away.
 
@@ -136,12 +180,39 @@ def remove_grant(grant: Grant) -> Change:
 
     def change(state: DesiredState) -> DesiredState:
         if grant in state.grants:
-            return replace(state, grants=state.grants - {grant})
+            return _without_ends(replace(state, grants=state.grants - {grant}), {grant})
         wider = (g.destination for g in state.grants if g.domain == grant.domain)
         what = f"{grant.domain} has no grant for {place(grant.destination)}"
         raise _not_found(what, grant.destination, wider)
 
     return change
+
+
+def _without_ends(state: DesiredState, grants: Collection[Grant]) -> DesiredState:
+    return replace(state, endings=frozenset(e for e in state.endings if e.grant not in grants))
+
+
+def remove_fence(domain: str) -> Change:
+    """Return the change that takes a domain's fence away.
+
+    Raises (when applied):
+        NotFound: the domain is not fenced.
+
+    """
+
+    def change(state: DesiredState) -> DesiredState:
+        had = state.fence_of(domain)
+        if had is None:
+            msg = f"{domain} is not fenced; 'appfwctl list --kind fence' shows who is."
+            raise NotFound(msg)
+        return _without_trial(_fence(state, domain, None), FenceWas(domain, had))
+
+    return change
+
+
+def _fence(state: DesiredState, domain: str, fence: Fence | None) -> DesiredState:
+    others = frozenset(other for other in state.fences if other.domain != domain)
+    return replace(state, fences=others | ({fence} if fence else frozenset()))
 
 
 def _bridge(state: DesiredState, to: BridgeWas) -> DesiredState:
@@ -161,6 +232,8 @@ def _undone(state: DesiredState, undo: Undo) -> DesiredState:
             return _baseline(state, on=on)
         case GuardWasNot(guard):
             return replace(state, guards=state.guards - {guard})
+        case FenceWas(domain, fence):
+            return _fence(state, domain, fence)
 
 
 def _tried(
@@ -191,6 +264,8 @@ def _without_trial(state: DesiredState, undo: Undo) -> DesiredState:
 def _same_subject(one: Undo, other: Undo) -> bool:
     if isinstance(one, GuardWasNot):
         return one == other
+    if isinstance(one, FenceWas):
+        return isinstance(other, FenceWas) and one.domain == other.domain
     return type(one) is type(other)
 
 

@@ -73,6 +73,13 @@ class Destination:
             for services in self.service.intervals()
         )
 
+    @property
+    def is_point(self) -> bool:
+        """Tell whether this is one service of one host."""
+        rectangles = self.rectangles()
+        (one, *others) = rectangles
+        return not others and one.peer.first == one.peer.last and self.service.is_point
+
     def contains(self, other: Destination) -> bool:
         """Tell whether every point of ``other`` is a point of this destination."""
         return self.direction is other.direction and all(

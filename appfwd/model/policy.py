@@ -83,7 +83,8 @@ class LoadedPolicy:
     ``packet_rights`` has every packet type of ours with who may use it, by every rule (those of
     booleans that are off count too: somebody can set them). ``unlabeled`` is who may use
     unlabelled packets by the rules that hold now, our bridge's rule left out; ``bridge`` tells
-    whether that rule is loaded.
+    whether that rule is loaded. ``fenced`` are the domains that our module denies the packets of
+    others.
 
     ``labels`` has the packet types that policy itself brings, with who may use them by the rules
     that hold now; ``relabel`` are those that the process that loads the table may label with.
@@ -98,6 +99,7 @@ class LoadedPolicy:
     packet_rights: Mapping[str, Rights] = field(default_factory=dict)
     unlabeled: Rights = field(default_factory=Rights)
     bridge: bool = False
+    fenced: frozenset[str] = frozenset()
     labels: Mapping[str, Rights] = field(default_factory=dict)
     relabel: frozenset[str] = frozenset()
     ports: tuple[PortContext, ...] = ()

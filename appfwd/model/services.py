@@ -65,6 +65,15 @@ class Service:
         protocols = PORT_PROTOCOLS if self.protocol is None else (self.protocol,)
         return tuple(Interval(p * PORTS + low, p * PORTS + high) for p in protocols)
 
+    @property
+    def is_point(self) -> bool:
+        """Tell whether this is one port of one protocol, or a protocol that has no ports."""
+        if self.protocol is None:
+            return False
+        if self.protocol not in PORT_PROTOCOLS:
+            return True
+        return self.ports is not None and self.ports[0] == self.ports[1]
+
     def contains(self, other: Service) -> bool:
         """Tell whether every point of ``other`` is one of this service."""
         mine = self.intervals()

@@ -1,11 +1,17 @@
-"""The desired state: guards, grants, settings, and trials that go back by themselves."""
+"""The desired state: guards, grants, fences, settings, and trials that go back by themselves."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from appfwd.model.destination import Destination, Direction
+from appfwd.model.ends import End, Moment
+from appfwd.model.fence import Fence
+
+#: Seconds that an ended grant is remembered for, and how many are.
+ENDED_FOR, ENDED_AT_MOST = 86_400.0, 1000
 
 
 class Bridge(Enum):
@@ -40,6 +46,26 @@ class Grant:
     destination: Destination
 
 
+Member = Grant | Guard | Fence
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A grant with its end."""
+
+    grant: Grant
+    end: End
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A grant whose end has come: the id that it had, and when (Unix time)."""
+
+    id: str
+    grant: Grant
+    at: float
+
+
 @dataclass(frozen=True)
 class Settings:
     """What holds for the whole machine; while not ``active`` nothing of it is in the kernel.
@@ -53,14 +79,6 @@ class Settings:
     strict: bool = False
     baseline: bool = False
     active: bool = True
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A point in time: of which boot (its id, random(4)), and seconds of CLOCK_BOOTTIME."""
-
-    boot: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,15 @@ class GuardWasNot:
     guard: Guard
 
 
-Undo = BridgeWas | BaselineWas | GuardWasNot
+@dataclass(frozen=True)
+class FenceWas:
+    """What takes a change of a domain's fence back; ``fence`` None where there was none."""
+
+    domain: str
+    fence: Fence | None
+
+
+Undo = BridgeWas | BaselineWas | GuardWasNot | FenceWas
 
 
 @dataclass(frozen=True)
@@ -102,9 +128,13 @@ class Trial:
 
     def over(self, now: Moment) -> bool:
         """Tell whether it is to go back."""
+        return self.left(now) <= 0
+
+    def left(self, now: Moment) -> float:
+        """Return the seconds that are left; infinite before it is in force."""
         if self.until is None:
-            return False
-        return self.until.boot != now.boot or self.until.seconds <= now.seconds
+            return math.inf
+        return self.until.seconds - now.seconds if self.until.boot == now.boot else 0.0
 
 
 @dataclass(frozen=True)
@@ -115,23 +145,47 @@ class DesiredState:
     grants: frozenset[Grant] = frozenset()
     settings: Settings = field(default_factory=Settings)
     trials: frozenset[Trial] = frozenset()
+    fences: frozenset[Fence] = frozenset()
+    endings: frozenset[Ending] = frozenset()
+    ended: frozenset[Ended] = frozenset()
+
+    def members(self) -> frozenset[Member]:
+        """Return guards, grants and fences."""
+        return self.guards | self.grants | self.fences
+
+    def fence_of(self, domain: str) -> Fence | None:
+        """Return the fence of a domain; there is one at most."""
+        return next((fence for fence in self.fences if fence.domain == domain), None)
 
     def domains(self) -> frozenset[str]:
         """Return every domain that has a grant."""
         return frozenset(grant.domain for grant in self.grants)
 
-    def begun(self, now: Moment) -> DesiredState:
-        """Return this state with the trials that begin at ``now``."""
+    def begun(self, now: Moment, wall: float) -> DesiredState:
+        """Return this state with the trials and ends that begin ``now`` (``wall``: Unix time)."""
         trials = frozenset(
             replace(t, until=Moment(now.boot, now.seconds + t.length)) if t.until is None else t
             for t in self.trials
         )
-        return replace(self, trials=trials)
+        endings = frozenset(replace(e, end=e.end.begun(now, wall)) for e in self.endings)
+        ended = frozenset(e for e in self.ended if e.at > wall - ENDED_FOR)
+        return replace(self, trials=trials, endings=endings, ended=_newest(ended))
 
-    def next_end(self) -> Moment | None:
+    def next_trial(self) -> Moment | None:
         """Return when the next trial goes back; None where there is none."""
         ends = [trial.until for trial in self.trials if trial.until is not None]
         return min(ends, key=lambda end: end.seconds, default=None)
+
+    def seconds_left(self, now: Moment, wall: float) -> float:
+        """Return the seconds until the next trial goes back or grant ends; infinite for never."""
+        trials = (trial.left(now) for trial in self.trials)
+        return min((*trials, *(e.end.left(now, wall) for e in self.endings)), default=math.inf)
+
+
+def _newest(ended: frozenset[Ended]) -> frozenset[Ended]:
+    if len(ended) <= ENDED_AT_MOST:
+        return ended
+    return frozenset(sorted(ended, key=lambda one: one.at)[-ENDED_AT_MOST:])
 
 
 def place(destination: Destination) -> str:
@@ -146,5 +200,7 @@ def describe(trial: Trial) -> str:
             return f"the guard of {place(guard.destination)}"
         case BaselineWas(on):
             return f"the baseline turned {'off' if on else 'on'}"
+        case FenceWas(domain, _):
+            return f"the fence of {domain}"
         case BridgeWas(bridge, _):
             return f"the bridge, which was {bridge.value}"

@@ -2,12 +2,12 @@
 
 _appfwctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} words=() i
-    local commands='guard unguard grant revoke explain who list types rules status baseline bridge'
-    commands+=' observed confirm up down'
+    local commands='guard unguard fence unfence grant revoke explain who list types rules status'
+    commands+=' baseline bridge observed confirm up down'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --kind | --domain | --for) ((i++)) ;;
+            --kind | --domain | --for | --until) ((i++)) ;;
             -*) ;;
             *) words+=("${COMP_WORDS[i]}") ;;
         esac
@@ -17,15 +17,17 @@ _appfwctl() {
         return
     fi
     case ${COMP_WORDS[COMP_CWORD - 1]} in
-        --kind) COMPREPLY=($(compgen -W 'grant guard' -- "$cur")); return ;;
+        --kind) COMPREPLY=($(compgen -W 'grant guard fence' -- "$cur")); return ;;
         --domain) COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")); return ;;
         --for) COMPREPLY=($(compgen -W '60s 5m 1h' -- "$cur")); return ;;
     esac
     if [[ $cur == -* ]]; then
         local options='--json --help'
         case "${words[*]}" in
-            guard*) options+=' --in --for' ;;
-            unguard* | grant* | revoke* | explain* | who*) options+=' --in' ;;
+            guard*) options+=' --in --for --yes' ;;
+            fence*) options+=' --no-loopback --no-dns --for --yes' ;;
+            grant*) options+=' --in --for --until --boot' ;;
+            unguard* | revoke* | explain* | who*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;
             'baseline on' | 'baseline off') options+=' --for --yes' ;;
             'bridge open' | 'bridge observe') options+=' --for' ;;
@@ -37,7 +39,7 @@ _appfwctl() {
         return
     fi
     case "${words[*]}" in
-        grant | revoke | explain | types)
+        fence | unfence | grant | revoke | explain | types)
             COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")) ;;
         baseline) COMPREPLY=($(compgen -W 'on off show' -- "$cur")) ;;
         bridge) COMPREPLY=($(compgen -W 'open observe close' -- "$cur")) ;;

@@ -1,7 +1,7 @@
 # fish completion for appfwctl
 
-set -l commands guard unguard grant revoke explain who list types rules \
-    status baseline bridge observed confirm up down
+set -l commands guard unguard fence unfence grant revoke explain who list types \
+    rules status baseline bridge observed confirm up down
 
 function __appfwctl_domains
     ps -eo label= 2>/dev/null | cut -d: -f3 | sort -u
@@ -18,11 +18,13 @@ complete -c appfwctl -l help -d 'Show help'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -l version -d 'Print the version'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a guard -d 'Close a destination to all but those granted'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a unguard -d 'Take a guard away'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a fence -d 'Shut a domain in, but for what it is granted'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a unfence -d 'Take a fence away'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a grant -d 'Open a destination to a domain'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a revoke -d 'Take a grant away'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a explain -d 'Whether a domain reaches a destination'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a who -d 'Every domain that reaches a destination'
-complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a list -d 'Grants and guards'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a list -d 'Grants, guards and fences'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a types -d 'What a domain may do with labelled packets'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a rules -d 'Labels, maps and counters'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a status -d 'Whether appfwd is in force'
@@ -33,8 +35,14 @@ complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a confirm -
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a up -d 'Bring everything into force'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a down -d 'Take everything away'
 complete -c appfwctl -n '__fish_seen_subcommand_from guard unguard grant revoke explain who' -l in -d Inbound
-complete -c appfwctl -n '__fish_seen_subcommand_from guard' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
-complete -c appfwctl -n '__fish_seen_subcommand_from grant revoke explain types' -a '(__appfwctl_domains)'
+complete -c appfwctl -n '__fish_seen_subcommand_from guard fence' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
+complete -c appfwctl -n '__fish_seen_subcommand_from guard fence' -l yes -d 'Do not ask'
+complete -c appfwctl -n '__fish_seen_subcommand_from fence' -l no-loopback -d 'Not even to itself'
+complete -c appfwctl -n '__fish_seen_subcommand_from fence' -l no-dns -d 'Not even to name servers'
+complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l for -x -a '10m 1h 7d' -d 'End after this time'
+complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l until -x -d 'End at this time'
+complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l boot -d 'End with this boot'
+complete -c appfwctl -n '__fish_seen_subcommand_from fence unfence grant revoke explain types' -a '(__appfwctl_domains)'
 complete -c appfwctl -n '__fish_seen_subcommand_from baseline' -a 'on off show'
 complete -c appfwctl -n '__appfwctl_mode baseline on off' -l for -x -a '60s 5m 1h' -d 'Go back after this time'
 complete -c appfwctl -n '__appfwctl_mode baseline on off' -l yes -d 'Do not ask'
@@ -45,6 +53,6 @@ complete -c appfwctl -n '__appfwctl_mode bridge close' -l yes -d 'Do not ask'
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l with-baseline -d 'As it would be with the baseline on'
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l accept -d 'Grant what would be lost'
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l forget -d 'Forget all of it'
-complete -c appfwctl -n '__fish_seen_subcommand_from list' -l kind -x -a 'grant guard'
+complete -c appfwctl -n '__fish_seen_subcommand_from list' -l kind -x -a 'grant guard fence'
 complete -c appfwctl -n '__fish_seen_subcommand_from list observed' -l domain -x -a '(__appfwctl_domains)'
 complete -c appfwctl -n '__fish_seen_subcommand_from down' -l yes -d 'Do not ask'

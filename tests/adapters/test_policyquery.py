@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from appfwd.adapters import policyprogram
-from appfwd.adapters.policyquery import PolicyQuery
-from appfwd.core.module import BRIDGE_ATTRIBUTE
+from appfwd.adapters.policyquery import Names, PolicyQuery
+from appfwd.core.module import BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE
 from appfwd.errors import PolicyUnsupported, SelinuxDisabled
 from appfwd.model.policy import LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
@@ -66,13 +66,17 @@ def _base(*without: str) -> str:
     return text
 
 
+def _names(loader: str) -> Names:
+    return Names("unlabeled_t", BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE, loader)
+
+
 def _read(path: Path, loader: str = LOADER, cache: Path | None = None) -> LoadedPolicy:
-    query = PolicyQuery("unlabeled_t", BRIDGE_ATTRIBUTE, loader, str(path), cache)
+    query = PolicyQuery(_names(loader), str(path), cache)
     return asyncio.run(query.read())
 
 
 def _rules(path: Path, domain: str) -> Sequence[PacketRule]:
-    query = PolicyQuery("unlabeled_t", BRIDGE_ATTRIBUTE, LOADER, str(path))
+    query = PolicyQuery(_names(LOADER), str(path))
     return asyncio.run(query.rules(domain))
 
 
@@ -309,7 +313,9 @@ def test_an_answer_is_kept_for_its_question(
 
 def test_an_answer_has_each_set_once(tmp_path: Path) -> None:
     binary = _compiled(tmp_path, _base(OPEN, TYPES), LABELS)
-    answer = policyprogram.query("unlabeled_t", BRIDGE_ATTRIBUTE, LOADER, str(binary))
+    answer = policyprogram.query(
+        "unlabeled_t", BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE, LOADER, str(binary)
+    )
     sets = [frozenset(answer["types"][n] for n in numbers) for numbers in answer["sets"]]
     expected = ("", "a", "ab", "abc", "ac", "c", "k", "kc")
     assert len(sets) == len(set(sets))

@@ -10,23 +10,28 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from appfwd.adapters.store import MIGRATIONS
+from appfwd.adapters.store.schema import MIGRATIONS
 from appfwd.errors import StoreFailed
 from appfwd.model.destination import Direction, parse_destination
+from appfwd.model.ends import After, At, Moment, WithBoot
+from appfwd.model.fence import Fence, Kept
 from appfwd.model.state import (
     BaselineWas,
     Bridge,
     BridgeWas,
     DesiredState,
+    Ended,
+    Ending,
+    FenceWas,
     Grant,
     Guard,
     GuardWasNot,
-    Moment,
     Settings,
     Trial,
 )
@@ -41,7 +46,7 @@ STATE = DesiredState(frozenset({GUARD}), frozenset({GRANT}))
 
 
 def _saved(path: Path, state: DesiredState, now: float = 1.5, uid: int = 7) -> Stored:
-    owners = dict.fromkeys({*state.guards, *state.grants}, uid)
+    owners = dict.fromkeys(state.members(), uid)
     with store(path) as one:
         return asyncio.run(one.save(state, now, owners))
 
@@ -71,7 +76,7 @@ def test_any_state_comes_back_as_it_was_saved(first: DesiredState, second: Desir
             saved = _saved(path, state)
             assert saved.state == state
             assert _loaded(path) == saved
-            assert set(saved.records) == state.guards | state.grants
+            assert set(saved.records) == state.members()
 
 
 def test_a_new_store_is_empty_up_and_open(path: Path) -> None:
@@ -96,12 +101,27 @@ def test_trials_come_back_and_go_with_the_next_save(path: Path) -> None:
             BaselineWas(on=False),
             GuardWasNot(GUARD),
             GuardWasNot(INBOUND),
+            FenceWas("mozilla_t", None),
+            FenceWas("squid_t", Fence("squid_t", dns=False, kept=Kept(frozenset({"a_packet_t"})))),
         )
     )
     _saved(path, DesiredState(trials=trials))
     assert _loaded(path).state.trials == trials
     _saved(path, DesiredState())
     assert not _loaded(path).state.trials
+
+
+def test_ends_and_what_ended_come_back(path: Path) -> None:
+    boot = Moment("b0071d", 12.5)
+    for end in (After(60.0, boot, 99.5), At(1e9 + 0.25), WithBoot("b0071d")):
+        state = replace(STATE, endings=frozenset({Ending(GRANT, end)}))
+        _saved(path, state)
+        assert _loaded(path).state == state
+    ended = frozenset({Ended("1", GRANT, 7.25), Ended("2", Grant("a_t", INBOUND.destination), 8.0)})
+    _saved(path, DesiredState(ended=ended))
+    assert _loaded(path).state == DesiredState(ended=ended)
+    _saved(path, DesiredState())
+    assert _loaded(path).state == DesiredState()
 
 
 def test_records_keep_who_and_when(path: Path) -> None:
@@ -179,6 +199,22 @@ def test_a_store_of_each_older_version_is_brought_forward(path: Path) -> None:
         _raw(path, *done, f"PRAGMA user_version = {version}")
         _saved(path, STATE)
         assert _loaded(path).state == STATE
+
+
+def test_what_an_older_version_holds_stays_and_its_ids_are_never_used_again(path: Path) -> None:
+    path.parent.mkdir()
+    rows = [
+        f"INSERT INTO rule VALUES ({number}, 'guard', '', 'out', '10.0.0.{number}', 1.5, 7)"  # noqa: S608
+        for number in (1, 2, 3)
+    ]
+    done = [text for statements in MIGRATIONS[:2] for text in statements]
+    trial = "INSERT INTO trial VALUES ('baseline', 'off', '', 60.0, 'b0071d', 12.5)"
+    _raw(path, *done, *rows, "DELETE FROM rule WHERE id = 3", trial, "PRAGMA user_version = 2")
+    loaded = _loaded(path)
+    assert {record.id for record in loaded.records.values()} == {"1", "2"}
+    assert {trial.undo for trial in loaded.state.trials} == {BaselineWas(on=False)}
+    saved = _saved(path, STATE)
+    assert {record.id for record in saved.records.values()} == {"4", "5"}
 
 
 def test_a_newer_store_is_refused_and_left_alone(path: Path) -> None:

@@ -25,6 +25,14 @@ def use(library: str) -> None:
         sys.modules["dbus_fast"] = None  # type: ignore[assignment]
 
 
+def _member(member: Any, uid: int) -> list[object]:
+    """Return a grant or guard by domain, direction and place; a fence by domain and options."""
+    place = getattr(member, "destination", None)
+    if place is None:
+        return [member.domain, "fence", f"{member.loopback:d}{member.dns:d}", uid]
+    return [getattr(member, "domain", ""), place.direction.value, str(place), uid]
+
+
 class Control:
     """Answers the test's commands from within the daemon."""
 
@@ -104,10 +112,7 @@ class Control:
         stored = self.reconciler.stored
         settings = stored.state.settings
         return {
-            "members": sorted(
-                [getattr(m, "domain", ""), m.destination.direction.value, str(m.destination), r.uid]
-                for m, r in stored.records.items()
-            ),
+            "members": sorted(_member(m, r.uid) for m, r in stored.records.items()),
             "settings": [settings.bridge.value, settings.active],
             "strict": settings.strict,
             "baseline": settings.baseline,

@@ -15,14 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from appfwd.adapters.store import SqliteStore
-from appfwd.core.module import BRIDGE_ATTRIBUTE
 from appfwd.errors import AppfwdError, SelinuxDisabled
-from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState
 from appfwd.ports import Stored
 from tests.core.cilreader import Loaded, load
+from tests.core.kernelmodel import queried
 
 Json = Mapping[str, Any]
 UNLABELED, KERNEL, LOADER = "unlabeled_t", "kernel_t", "appfwd_t"
@@ -181,14 +180,7 @@ class FakePolicy:
 
     async def read(self) -> LoadedPolicy:
         await self._faults.at("read")
-        loaded = self._loaded()
-        ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
-        return replace(
-            self.base,
-            packet_rights=ours,
-            bridge=BRIDGE_ATTRIBUTE in loaded.sources,
-            attributes=self.base.attributes | loaded.members.keys(),
-        )
+        return queried(self._loaded(), self.base)
 
     async def rules(self, domain: str) -> Sequence[PacketRule]:
         """Return what sesearch tells: a rule for each type that the domain may use."""

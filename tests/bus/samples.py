@@ -19,6 +19,8 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "Revoke": ("mozilla_t", PLACE, {}),
     "Guard": ("10.0.0.9:443/tcp", {"direction": "in"}),
     "Unguard": (PLACE, {}),
+    "Fence": ("mozilla_t", {}),
+    "Unfence": ("mozilla_t", {}),
     "List": ({},),
     "Explain": ("mozilla_t", PLACE, {}),
     "Who": (PLACE, {}),
@@ -45,8 +47,8 @@ CHANGING = tuple(name for name in CALLS if name not in READING)
 def prepare(daemon: Daemon, method: str = "") -> None:
     """Have a guard and a grant, and whatever else ``method`` needs to do something.
 
-    Everything is down for what brings it up, something is on trial for what confirms it, and
-    something was observed for what is about that.
+    A domain is fenced for what takes that away, everything is down for what brings it up,
+    something is on trial for what confirms it, and something was observed for what is about that.
     """
     daemon.tell("fill", guards=[PLACE], grants=[("mozilla_t", PLACE)])
     if method in ("AcceptObserved", "ForgetObserved"):
@@ -56,6 +58,8 @@ def prepare(daemon: Daemon, method: str = "") -> None:
             root.call("Down", {})
         if method == "Confirm":
             root.call("Guard", "10.0.0.10", {"for": 3600})
+        if method == "Unfence":
+            root.call("Fence", "mozilla_t", {})
 
 
 def uid_for(action: str) -> int:

@@ -25,6 +25,9 @@ ENTRY = {
     "created": float,
     "uid": int,
     "dormant": bool,
+    "spares": list,
+    "ends": float,
+    "ended": bool,
 }
 
 
@@ -130,6 +133,9 @@ def test_explain_tells_who_reaches_a_guarded_destination(
         "labels": list,
         "guards": list,
         "grants": list,
+        "fenced": bool,
+        "spared": list,
+        "differs": str,
         "enforcing": bool,
     }
     assert answer["verdict"] == verdict

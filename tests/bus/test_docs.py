@@ -31,10 +31,12 @@ from tests.bus.world import ROOT
 
 TEXT = (ROOT / "docs/dbus.md").read_text("utf-8")
 BY_METHOD = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-_PLACED = ("Grant", "Revoke", "Unguard", "Explain")
+_PLACED = ("Revoke", "Unguard", "Explain")
 OPTIONS: dict[str, Iterable[str]] = {
     **dict.fromkeys(_PLACED, parts.PLACE),
-    **dict.fromkeys(("Up", "Down", "Confirm", "ForgetObserved"), ()),
+    **dict.fromkeys(("Up", "Down", "Confirm", "ForgetObserved", "Unfence"), ()),
+    "Grant": {*parts.PLACE, *changes._ENDS},
+    "Fence": {*parts.FENCE, *changes._FOR},
     "Guard": {*parts.PLACE, *changes._FOR},
     "SetBridge": {"strict", *changes._FOR},
     "SetBaseline": changes._FOR,
@@ -45,7 +47,7 @@ OPTIONS: dict[str, Iterable[str]] = {
     "Who": {*parts.PLACE, *parts.PAGE},
     "ListObserved": {*unlabelled._CHOSEN, *parts.PAGE},
     "AcceptObserved": unlabelled._CHOSEN,
-    "Preview": unlabelled._OWN,
+    "Preview": unlabelled._PREVIEW,
 }
 
 
@@ -94,7 +96,7 @@ def test_options_of_each_method_are_those_that_it_takes(method: Method) -> None:
     section = _heading(3, _title(method))
     _, _, rest = section.partition("- Options:")
     said = rest.partition("- Errors:")[0]
-    words = set(re.findall(r"`(\w+)`", said)) & set().union(*OPTIONS.values())
+    words = set(re.findall(r"`([\w-]+)`", said)) & set().union(*OPTIONS.values())
     assert words == set(OPTIONS[method.name])
     assert ("none" in said) == (not words)
 
@@ -113,7 +115,7 @@ def test_errors_of_each_method_exist(method: Method) -> None:
 
 @BY_METHOD
 def test_each_method_has_an_example_that_busctl_takes(daemon: Daemon, method: Method) -> None:
-    prepare(daemon, method.name if method.name == "Confirm" else "")
+    prepare(daemon, method.name if method.name in ("Confirm", "Unfence") else "")
     with daemon.peer() as root:
         root.call("Guard", "any:5432", {"direction": "in"})
     (line,) = re.findall(r"^busctl .*$", _heading(3, _title(method)), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.cli.processes import SELF
 
 
 def main() -> int:
-    """Run once."""
+    """Run once; an interrupt is one even where whoever started the tests ignores it (nohup)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     found = partial(own_connection, proc=Path(sys.argv.pop(1)), pid=SELF)
     with patch("appfwd.cli.preview.own_connection", found):
         return appfwctl()

@@ -36,7 +36,7 @@ def test_bash_offers_every_command_and_general_option() -> None:
 
 
 def test_bash_narrows_by_what_is_typed() -> None:
-    assert _bash("appfwctl", "un") == {"unguard"}
+    assert _bash("appfwctl", "un") == {"unguard", "unfence"}
     assert _bash("appfwctl", "--json", "stat") == {"status"}
     assert _bash("appfwctl", "zz") == set()
 
@@ -68,7 +68,7 @@ def test_bash_offers_the_domains_that_run(name: str) -> None:
 
 
 def test_bash_offers_the_words_of_options_and_arguments() -> None:
-    assert _bash("appfwctl", "list", "--kind", "") == {"grant", "guard"}
+    assert _bash("appfwctl", "list", "--kind", "") == {"grant", "guard", "fence"}
     assert _bash("appfwctl", "list", "--domain", "moz") == {"mozilla_t"}
     assert _bash("appfwctl", "observed", "--domain", "ssh") == {"sshd_t"}
     assert _bash("appfwctl", "bridge", "close", "--for", "") == {"60s", "5m", "1h"}

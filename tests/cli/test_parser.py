@@ -14,6 +14,8 @@ from tests.cli.surface import commands, general_options, names
 GOOD = {
     "guard": ["10.0.0.5:3128"],
     "unguard": ["10.0.0.5:3128"],
+    "fence": ["mozilla_t"],
+    "unfence": ["mozilla_t"],
     "grant": ["mozilla_t", "10.0.0.5:3128"],
     "revoke": ["mozilla_t", "10.0.0.5:3128"],
     "explain": ["mozilla_t", "10.0.0.5:3128"],
@@ -70,13 +72,15 @@ TIMES = {
     "24h": 86400,
     "86400": 86400,
     "1440m": 86400,
+    "1d": 86400,
     "007": 7,
 }
 NO_TIMES = [
-    *("", "0", "0s", "25h", "1441m", "86401", "99999h", "100000", "1d", "s", "1.5m", "1 m", " 1"),
+    *("", "0", "0s", "25h", "1441m", "86401", "99999h", "100000", "2d", "s", "1.5m", "1 m", " 1"),
     *("1m30s", "-5", "+5", "1_0", "0x10", "1M", "\u0661s", "5\n", "5s\x00", "9" * 100_000, "later"),
 ]
-FOR = [command.name for command in commands() if "--for" in command.options]
+#: What goes back by itself, unless confirmed, and (of another name there) what ends.
+FOR = [c.name for c in commands() if "--for" in c.options and c.name != "grant"]
 
 
 @pytest.mark.parametrize("name", FOR)
@@ -90,7 +94,7 @@ def test_for_takes_a_time_in_seconds_minutes_or_hours(name: str, text: str, seco
 
 def test_changes_that_can_be_tried_are_these() -> None:
     modes = ("bridge open", "bridge observe", "bridge close")
-    assert {*modes, "guard", "baseline on", "baseline off"} == set(FOR)
+    assert {*modes, "guard", "fence", "baseline on", "baseline off"} == set(FOR)
 
 
 @pytest.mark.parametrize("text", NO_TIMES, ids=lambda text: ascii(text[:9]))
@@ -115,7 +119,7 @@ WRONG = [
     ["guard", "--out", "10.0.0.5"],
     ["guard", "--i", "10.0.0.5"],
     ["--js", "list"],
-    ["list", "--kind", "fence"],
+    ["list", "--kind", "fences"],
     ["list", "--dom", "mozilla_t"],
     ["bridge", "ajar"],
     ["bridge", "closed"],
@@ -129,7 +133,14 @@ WRONG = [
     ["baseline", "--for", "60s"],
     ["baseline", "true"],
     ["unguard", "--for", "60s", "10.0.0.5"],
-    ["grant", "--for", "60s", "mozilla_t", "10.0.0.5"],
+    ["grant", "--for", "60s", "--boot", "mozilla_t", "10.0.0.5"],
+    ["grant", "--until", "18:00", "--for", "60s", "mozilla_t", "10.0.0.5"],
+    ["fence"],
+    ["fence", "--in", "mozilla_t"],
+    ["fence", "mozilla_t", "10.0.0.5"],
+    ["fence", "--loopback", "mozilla_t"],
+    ["unfence"],
+    ["unfence", "--no-dns", "mozilla_t"],
     ["observed", "--accept", "--forget"],
     ["observed", "mozilla_t"],
     ["types"],

@@ -45,11 +45,17 @@ SEEN_KEYS = ("domain", "direction", "destination", "count", "first", "last")
 JSON = [
     (["guard", "10.0.0.9"], {"command", "result", "id"}),
     (["unguard", PLACE], {"command", "result"}),
+    (["fence", "squid_t", "--yes"], {"command", "result", "id"}),
+    (["unfence", "postgresql_t"], {"command", "result"}),
     (["grant", "squid_t", PLACE], {"command", "result", "id"}),
+    (["grant", "squid_t", PLACE, "--boot"], {"command", "result", "id"}),
     (["revoke", "mozilla_t", PLACE], {"command", "result"}),
     (
         ["explain", "mozilla_t", PLACE],
-        {"verdict", "why", "remedy", "labels", "guards", "grants", "enforcing"},
+        {
+            *("verdict", "why", "remedy", "labels", "guards", "grants", "enforcing"),
+            *("fenced", "spared", "differs"),
+        },
     ),
     (["who", PLACE], {"domain", "verdict", "labels", "through"}),
     (["list"], set(ENTRY)),
@@ -86,6 +92,7 @@ def test_every_command_prints_json(
     prepare(daemon)
     observe(daemon)
     root.call("Guard", "10.0.0.10", {"for": 3600})
+    root.call("Fence", "postgresql_t", {})
     done = run(*arguments, "--json")
     assert done.returncode == 0
     assert not done.stderr or arguments[1] in ("on", "close")  # they tell what is lost
@@ -93,6 +100,12 @@ def test_every_command_prints_json(
     rows = value if isinstance(value, list) else [value]
     assert rows
     assert all(set(row) == keys for row in rows)
+
+
+def test_the_end_of_the_boot_is_null_in_json(run: Run) -> None:
+    assert run("grant", "--boot", "mozilla_t", PLACE).returncode == 0
+    (row,) = json.loads(run("--json", "list").stdout, parse_constant=pytest.fail)
+    assert row["ends"] is None
 
 
 def test_an_error_as_json_has_its_name_and_its_sentence(run: Run) -> None:

@@ -14,9 +14,12 @@ ROW = {
     "domain": "mozilla_t",
     "destination": "10.0.0.5:3128",
     "direction": "out",
-    "created": 0.0,
+    "created": 1.0,
     "uid": 0,
     "dormant": False,
+    "spares": [],
+    "ends": 0.0,
+    "ended": False,
 }
 RULES: dict[str, Any] = {
     "labels": [{"label": "a_t", "context": "u:r:a_t:s0", "send": ["x_t"], "recv": []}],
@@ -40,6 +43,9 @@ EXPLAINED: dict[str, Any] = {
     "labels": ["a_t"],
     "guards": ["10.0.0.0/8"],
     "grants": [],
+    "fenced": False,
+    "spared": [],
+    "differs": "",
     "enforcing": True,
 }
 STATUS = {
@@ -106,8 +112,45 @@ def test_a_guard_has_a_dash_for_its_domain() -> None:
     assert render("list", [row], terminal=False).split("\t")[2] == "-"
 
 
+NOTES: dict[str, tuple[dict[str, Any], str]] = {
+    "an end": ({"ends": 90.0}, "until 1970-01-01 00:01"),
+    "the boot": ({"ends": float("inf")}, "until the machine goes down"),
+    "it is over": ({"ends": 90.0, "ended": True}, "ended 1970-01-01 00:01"),
+    "a fence": ({"kind": "fence", "spares": ["loopback", "dns"]}, "spares loopback and dns"),
+    "two notes": (
+        {"ends": 90.0, "dormant": True},
+        "dormant: the policy has no such domain; until 1970-01-01 00:01",
+    ),
+}
+
+
+@pytest.mark.parametrize(("keys", "note"), NOTES.values(), ids=NOTES)
+def test_a_note_tells_what_the_columns_do_not(keys: dict[str, Any], note: str) -> None:
+    assert render("list", [{**ROW, **keys}], terminal=False).rstrip("\n").split("\t")[-1] == note
+
+
+def test_a_fence_has_dashes_for_its_place() -> None:
+    row = {**ROW, "kind": "fence", "destination": "", "direction": ""}
+    assert render("list", [row], terminal=False).split("\t")[3:5] == ["-", "-"]
+
+
+def test_an_explanation_tells_of_a_fence_and_of_a_kernel_that_differs() -> None:
+    value = {**EXPLAINED, "fenced": True, "spared": ["[::1]"], "differs": "Not as asked."}
+    lines = render("explain", value, terminal=True).splitlines()
+    assert lines[-3:-1] == [
+        "fenced: what it is not granted is refused, but for [::1]",
+        "Not as asked.",
+    ]
+    (whole,) = [
+        x
+        for x in render("explain", {**value, "spared": []}, terminal=True).splitlines()
+        if "fence" in x
+    ]
+    assert whole == "fenced: what it is not granted is refused"
+
+
 @pytest.mark.parametrize(
-    ("terminal", "text"), [(True, "nothing is guarded or granted\n"), (False, "")]
+    ("terminal", "text"), [(True, "nothing is guarded, granted or fenced\n"), (False, "")]
 )
 def test_an_empty_list_is_said_to_people_and_nothing_to_programs(terminal: bool, text: str) -> None:  # noqa: FBT001
     assert render("list", [], terminal=terminal) == text

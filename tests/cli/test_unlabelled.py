@@ -6,6 +6,7 @@ The daemon is a stand-in here; test_program.py has the real one.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -135,12 +136,25 @@ ASKED: dict[str, tuple[list[str], str, object, tuple[Any, ...]]] = {
         [],
         ("any:22", {"direction": "in", "offset": 0}),
     ),
-    "guard on trial": (
-        ["guard", "--in", "any:22"],
-        "Guard",
+    "grant for a time": (
+        ["grant", "--for", "7d", "a_t", "any:443"],
+        "Grant",
         "7",
-        ("any:22", {"direction": "in"}),
+        ("a_t", "any:443", {"for": 604_800}),
     ),
+    "grant until a day": (
+        ["grant", "--until", "2100-01-01", "a_t", "any:443"],
+        "Grant",
+        "7",
+        ("a_t", "any:443", {"until": time.mktime((2100, 1, 1, 0, 0, 0, 0, 0, -1))}),
+    ),
+    "grant for the boot": (
+        ["grant", "--boot", "--in", "a_t", "any:443"],
+        "Grant",
+        "7",
+        ("a_t", "any:443", {"direction": "in", "boot": True}),
+    ),
+    "unfence": (["unfence", "a_t"], "Unfence", None, ("a_t", {})),
 }
 
 

@@ -63,14 +63,20 @@ class Loaded:
     #: Whose packets of which type are recorded.
     audited: set[tuple[str, str]] = field(default_factory=set)
     strict: bool = False
+    #: Domains and types between which a deny rule takes send and recv away.
+    denied: set[tuple[str, str]] = field(default_factory=set)
 
     def permissions(self, domain: str, packet_type: str) -> frozenset[str]:
         """Return the permissions of class packet that ``domain`` has on ``packet_type``."""
+        if (domain, packet_type) in self.denied:
+            return frozenset()
         return frozenset(p for who, p in self.rules[packet_type] if who == domain)
 
     def rights(self, packet_type: str) -> Rights:
         """Return who may send and receive ``packet_type``."""
-        rules = self.rules[packet_type]
+        rules = {
+            rule for rule in self.rules[packet_type] if (rule[0], packet_type) not in self.denied
+        }
         return Rights(*(frozenset(w for w, p in rules if p == wanted) for wanted in _SEND_RECV))
 
 
@@ -81,10 +87,7 @@ def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
     """Compile ``text`` over ``base``: optional blocks that name what is missing are dropped."""
     loaded = Loaded(set(base.types), {"domain": set(base.domains)})
     loaded.members |= {name: set() for name in base.attributes if name not in loaded.members}
-    rights = base.unlabeled
-    for permission, who in zip(_SEND_RECV, (rights.send, rights.recv), strict=True):
-        loaded.rules[unlabeled] |= {(domain, permission) for domain in who}
-    for label, held in base.labels.items():
+    for label, held in {**base.labels, unlabeled: base.unlabeled}.items():
         loaded.types.add(label)
         loaded.rules[label] |= {(domain, "send") for domain in held.send}
         loaded.rules[label] |= {(domain, "recv") for domain in held.recv}
@@ -93,6 +96,8 @@ def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
         _declare(loaded, node)
     for node in nodes:
         _add_members(loaded, node)
+    for node in nodes:  # sets of what others leave out: all members are there by now
+        _add_expression(loaded, node)
     blocks: set[str] = set()
     for node in nodes:
         match node:
@@ -101,7 +106,7 @@ def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
                     msg = f"optional {name} is there twice"
                     raise CilError(msg)
                 blocks.add(name)
-                if all(_resolves(loaded, rule) for rule in body):
+                if not _is_member(body) and all(_resolves(loaded, rule) for rule in body):
                     _add_rules(loaded, [rule for rule in body if _is_packet_rule(rule)])
             case _:
                 _add_statement(loaded, node)
@@ -117,6 +122,9 @@ def _add_statement(loaded: Loaded, node: Node) -> None:
             loaded.audited |= {(one, other) for one in sources for other in targets}
         case ("policycap", "always_check_network"):
             loaded.strict = True
+        case ("deny", str(source), str(target), ("packet", ("recv", "send"))):
+            sources, targets = _expand(loaded, source), _expand(loaded, target)
+            loaded.denied |= {(one, other) for one in sources for other in targets}
 
 
 def _is_packet_rule(rule: Node) -> bool:
@@ -139,8 +147,10 @@ def _declare(loaded: Loaded, node: Node) -> None:
             loaded.members.setdefault(name, set())
         case ("roletype" | "typeattributeset" | "allow" | "auditallow" | "optional", *_):
             pass
-        case ("policycap", _):
+        case ("policycap", _) | ("deny", _, _, _):
             pass
+        case ("expandtypeattribute", (str(name),), "false"):
+            assert name in loaded.members
         case _:
             raise CilError(repr(node))
 
@@ -149,6 +159,25 @@ def _add_members(loaded: Loaded, node: Node) -> None:
     match node:
         case ("typeattributeset", str(name), (str(member),)):
             loaded.members[name] |= set(_expand(loaded, member))
+        case ("optional", _, ("typeattributeset", str(name), (str(member),))):
+            if member in loaded.types:
+                loaded.members[name].add(member)
+
+
+def _is_member(body: list[Node]) -> bool:
+    match body:
+        case [("typeattributeset", *_)]:
+            return True
+    return False
+
+
+def _add_expression(loaded: Loaded, node: Node) -> None:
+    match node:
+        case ("typeattributeset", str(name), ("and", (str(one),), ("not", (str(other),)))):
+            left_out = set(_expand(loaded, other))
+            loaded.members[name] |= set(_expand(loaded, one)) - left_out
+        case ("typeattributeset", str(name), ("not", (str(other),))):
+            loaded.members[name] |= loaded.types - set(_expand(loaded, other))
 
 
 def _expand(loaded: Loaded, name: str) -> Iterable[str]:

@@ -118,9 +118,9 @@ class CountingKernel(Kernel):
 
     made = 0
 
-    async def make(self, state: DesiredState) -> bool:
+    async def make(self, state: DesiredState, before: DesiredState | None = None) -> bool:
         self.made += 1
-        return await super().make(state)
+        return await super().make(state, before)
 
 
 class MemoryStore:
@@ -139,7 +139,7 @@ class MemoryStore:
         records = {
             member: self.stored.records.get(member)
             or Record(f"{len(self.stored.records)}-{number}", now, owners[member])
-            for number, member in enumerate(state.guards | state.grants)
+            for number, member in enumerate(state.members())
         }
         self.stored = Stored(state, records)
         return self.stored

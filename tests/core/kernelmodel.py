@@ -6,9 +6,15 @@ import copy
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.baseline import baseline_of
-from appfwd.core.compiler import Machine
 from appfwd.core.listing import NotOurs, decode_table, is_orphan
-from appfwd.core.module import BRIDGE_ATTRIBUTE, is_installed, loaded_module, module_text
+from appfwd.core.machine import Machine
+from appfwd.core.module import (
+    BRIDGE_ATTRIBUTE,
+    FENCED_ATTRIBUTE,
+    is_installed,
+    loaded_module,
+    module_text,
+)
 from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
@@ -19,6 +25,24 @@ from tests.core.nftmodel import NftModel
 from tests.core.packets import opened, packet_of
 from tests.core.reference import BOTH, Point
 from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
+
+
+def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> LoadedPolicy:
+    """Return what a query of a loaded policy answers."""
+    ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
+    bridge = BRIDGE_ATTRIBUTE in loaded.sources
+    hidden = Rights.both(base.domains) if bridge and optimizes else Rights()
+    fenced = frozenset(loaded.members.get(FENCED_ATTRIBUTE, ()))
+    denied = Rights.both(fenced)
+    return replace(
+        base,
+        packet_rights=ours,
+        bridge=bridge,
+        fenced=fenced,
+        unlabeled=base.unlabeled - hidden - denied,
+        labels={name: rights - denied for name, rights in base.labels.items()},
+        attributes=base.attributes | (loaded.members.keys() - {"domain"}),
+    )
 
 
 @dataclass
@@ -37,18 +61,7 @@ class KernelModel:
 
     def policy(self) -> LoadedPolicy:
         """Return what a query of the loaded policy answers."""
-        loaded = self.loaded()
-        ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
-        bridge = BRIDGE_ATTRIBUTE in loaded.sources
-        hidden = Rights.both(self.base.domains) if bridge and self.optimizes else Rights()
-        seen = self.base.unlabeled - hidden
-        return replace(
-            self.base,
-            packet_rights=ours,
-            bridge=bridge,
-            unlabeled=seen,
-            attributes=self.base.attributes | (loaded.members.keys() - {"domain"}),
-        )
+        return queried(self.loaded(), self.base, optimizes=self.optimizes)
 
     def machine(self) -> Machine:
         """Return what the compiler must know."""

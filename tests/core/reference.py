@@ -1,6 +1,9 @@
 """THE ONE RULE by brute force, which everything else in this tier is held against.
 
-    allowed(D, X) = granted(D, X) or (not guarded(X) and base(D, X))
+    allowed(D, X) = granted(D, X) or (not guarded(X) and not fenced(D, X) and base(D, X))
+
+A fence holds everywhere but on loopback and for names, where it may spare its domain; what base
+is for a fenced domain is known from before its fence (``kept``).
 
 ``base`` is what policy lets a domain do with the label that the baseline gives X; where it gives
 none, or is off, what may be done with unlabelled packets: anything while the bridge is open or
@@ -84,6 +87,24 @@ def granted(state: DesiredState, domain: str, point: Point) -> bool:
     return any_covers((g.destination for g in state.grants if g.domain == domain), point)
 
 
+def fenced(state: DesiredState, domain: str, point: Point) -> bool:
+    """Tell whether ``domain`` is kept from ``point`` unless it is granted it."""
+    fence = state.fence_of(domain)
+    if fence is None:
+        return False
+    return not (fence.loopback and is_loopback(point)) and not (fence.dns and is_dns(point))
+
+
+def is_loopback(point: Point) -> bool:
+    """Tell whether the peer is this machine, by an address that is always its own."""
+    return point.address == 1 if point.version == 6 else point.address >> 24 == 127
+
+
+def is_dns(point: Point) -> bool:
+    """Tell whether a name server is asked."""
+    return point.direction is Direction.OUT and point.protocol in (TCP, UDP) and point.port == 53
+
+
 def baseline_label(policy: LoadedPolicy, point: Point) -> str | None:
     """Return the packet type that policy itself has for ``point``; None where it has none."""
     word = "client" if point.direction is Direction.OUT else "server"
@@ -116,8 +137,12 @@ def base_rights(
     if label is None and state.settings.bridge is not Bridge.CLOSED:
         return BOTH
     rights = policy.unlabeled if label is None else policy.labels[label]
-    held = {"send"} if domain in rights.send else set()
-    return frozenset(held | ({"recv"} if domain in rights.recv else set()))
+    may_send, may_recv = domain in rights.send, domain in rights.recv
+    fence = state.fence_of(domain)
+    if fence is not None:
+        name = "unlabeled_t" if label is None else label
+        may_send, may_recv = name in fence.kept.send, name in fence.kept.recv
+    return frozenset(({"send"} if may_send else set()) | ({"recv"} if may_recv else set()))
 
 
 def labelling(state: DesiredState, policy: LoadedPolicy) -> bool:
@@ -130,6 +155,7 @@ def labelling(state: DesiredState, policy: LoadedPolicy) -> bool:
         return False
     return (
         bool(state.guards)
+        or any(fence.domain in policy.domains for fence in state.fences)
         or state.settings.bridge is not Bridge.OPEN
         or (state.settings.baseline and any(baseline_label(policy, p) for p in borders(policy)))
     )
@@ -153,7 +179,7 @@ def allowed(state: DesiredState, policy: LoadedPolicy, domain: str, point: Point
         return BOTH
     if domain in policy.domains and granted(state, domain, point):
         return BOTH
-    if guarded(state, point):
+    if guarded(state, point) or fenced(state, domain, point):
         return NEITHER
     return base_rights(state, policy, domain, point)
 

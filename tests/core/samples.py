@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Destination, Direction
+from appfwd.model.fence import Fence, Kept
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PortContext, Rights
 from appfwd.model.services import Interval, Service
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
@@ -78,14 +79,24 @@ def destinations(direction: Direction | None = None) -> st.SearchStrategy[Destin
 
 @cache
 def states(*, bridge: Bridge | None = None) -> st.SearchStrategy[DesiredState]:
-    """Return desired states with up to four guards and five grants."""
+    """Return desired states with up to four guards, five grants and two fences."""
     guards = st.frozensets(destinations().map(Guard), max_size=4)
     grants = st.frozensets(
         st.builds(Grant, st.sampled_from((*DOMAINS, GONE)), destinations()), max_size=5
     )
     bridges = st.sampled_from(Bridge) if bridge is None else st.just(bridge)
     settings = st.builds(_settings, bridges, st.booleans(), st.booleans())
-    return st.builds(DesiredState, guards, grants, settings)
+    fences = st.one_of(st.just(frozenset[Fence]()), some_fences())
+    return st.builds(DesiredState, guards, grants, settings, fences=fences)
+
+
+@cache
+def some_fences() -> st.SearchStrategy[frozenset[Fence]]:
+    """Return fences of up to two domains."""
+    labels = st.frozensets(st.sampled_from((*LABELS, UNLABELED)))
+    each = st.tuples(st.booleans(), st.booleans(), st.builds(Kept, labels, labels))
+    of_domains = st.dictionaries(st.sampled_from((*DOMAINS, GONE)), each, max_size=2)
+    return of_domains.map(lambda all_: frozenset(Fence(d, *its) for d, its in all_.items()))
 
 
 def _settings(bridge: Bridge, strict: bool, baseline: bool) -> Settings:  # noqa: FBT001
@@ -157,9 +168,10 @@ def baseline_policy(**rights: Rights) -> LoadedPolicy:
 
 
 def members(state: DesiredState) -> list[Destination]:
-    """Return every destination that is guarded or granted."""
+    """Return every destination that is guarded or granted, or where a fence does not hold."""
     guards = [guard.destination for guard in state.guards]
-    return guards + [grant.destination for grant in state.grants]
+    spared = {place for fence in state.fences for place in fence.spared()}
+    return guards + [grant.destination for grant in state.grants] + [*spared]
 
 
 def points_of(state: DesiredState) -> list[Point]:

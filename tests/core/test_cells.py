@@ -43,18 +43,25 @@ def test_cells_never_overlap(state: DesiredState) -> None:
 
 @given(states())
 def test_every_point_has_the_claim_of_brute_force(state: DesiredState) -> None:
-    """Points at all borders and one beyond; those of no cell have neither guard nor grant."""
+    """Points at all borders and one beyond; those of no cell have no guard, grant or spared one."""
     found = cells(state)
     for point in points_of(state):
         here = [cell.claim for cell in found if _holds(cell, point)]
         granted = {d for d in (*DOMAINS, GONE) if reference.granted(state, d, point)}
         guarded = reference.guarded(state, point)
+        spared = {
+            fence.domain
+            for fence in state.fences
+            if not guarded and not reference.fenced(state, fence.domain, point)
+        }
         if here:
             (claim,) = here
             assert claim.guarded is guarded
             assert claim.granted == granted
+            assert claim.spared == spared
         else:
             assert not guarded
+            assert not spared
             assert not granted
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.explain import explain, labels_of
+from appfwd.core.explain import difference, explain, labels_of
 from appfwd.model.destination import Destination
+from appfwd.model.fence import Fence
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState, Guard
 from tests.core import reference
@@ -36,7 +39,7 @@ def test_the_verdict_is_what_the_points_say(
     state: DesiredState, policy: LoadedPolicy, asked: Destination, domain: str
 ) -> None:
     """``allowed`` where all points pass both ways, ``denied`` where none does."""
-    borders = points_of(DesiredState(state.guards | {Guard(asked)}, state.grants))
+    borders = points_of(replace(state, guards=state.guards | {Guard(asked)}))
     borders += [
         replace(point, protocol=other.protocol, port=other.port)
         for point in borders
@@ -68,6 +71,32 @@ def test_the_reasons_are_named() -> None:
     assert [grant.domain for grant in found.grants] == ["a_t"]
     assert found.why == "a_t may send and recv packets of x_t."
     assert "appfwctl guard 10.0.0.5:80" in found.remedy
+
+
+def test_a_fence_is_named_with_what_it_spares() -> None:
+    state = replace(state_of(), fences=frozenset({Fence("a_t", loopback=False)}))
+    asked = partial(explain, unlabeled=UNLABELED, labelling=True)
+    found = asked("a_t", place("10.0.0.5:80"), state, {UNLABELED: frozenset()})
+    assert found.verdict == "denied"
+    assert found.spared == (place("any:53/udp"), place("any:53/tcp"))
+    other = asked("b_t", place("10.0.0.5:80"), state, {UNLABELED: BOTH})
+    assert (other.verdict, other.spared) == ("allowed", None)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("verdict", ["allowed", "denied", "partly"])
+def test_a_kernel_that_differs_from_what_is_stored_is_told(verdict: str, *, wanted: bool) -> None:
+    said = difference(verdict, wanted=wanted, destination=place("10.0.0.5:80/tcp"))
+    assert bool(said) is (verdict != ("allowed" if wanted else "denied"))
+    assert bool(difference("denied", wanted=True, destination=place("[::1]/gre")))
+    for wide in (
+        "10.0.0.5",
+        "10.0.0.5:80",
+        "10.0.0.0/31:80/tcp",
+        "10.0.0.5:80-81/tcp",
+        "any:80/tcp",
+    ):
+        assert not difference(verdict, wanted=wanted, destination=place(wide))
 
 
 def test_without_labels_nothing_is_checked() -> None:

@@ -18,7 +18,7 @@ from appfwd.model.state import DesiredState
 from tests.core import reference
 from tests.core.compiled import Compiled
 from tests.core.packets import ACK, OURS, SYN, opened, packet_of
-from tests.core.reference import BOTH, TCP, WITH_PORTS, Point
+from tests.core.reference import BOTH, TCP, WITH_PORTS, Point, any_covers
 from tests.core.samples import DOMAINS, make_policy, points_of, policies, states
 from tests.core.stories import point, state_of
 
@@ -28,6 +28,20 @@ OUT, IN = Direction.OUT, Direction.IN
 def deciding(state: DesiredState, asked: Point, reached: Point) -> Point:
     """Return the point whose rule decides: a guarded end reached, else the one asked for."""
     return reached if reference.guarded(state, reached) else asked
+
+
+def inbound_rule(
+    state: DesiredState, policy: LoadedPolicy, domain: str, asked: Point, reached: Point
+) -> frozenset[str]:
+    """Return what ``domain`` may do with a connection to ``asked`` that arrives at ``reached``.
+
+    Where nothing was said of what was asked for and our own port is not guarded, that port's
+    packet type decides: there the service is that policy means.
+    """
+    said = (one.destination for one in (*state.guards, *state.grants))
+    if reference.guarded(state, reached) or any_covers(said, asked):
+        return reference.allowed(state, policy, domain, deciding(state, asked, reached))
+    return reference.allowed(replace(state, grants=frozenset()), policy, domain, reached)
 
 
 @st.composite
@@ -75,11 +89,10 @@ def test_inbound_nat(state: DesiredState, policy: LoadedPolicy, data: st.DataObj
         entry = opened(asked)
         entry.labels.add(SURE)
         entry.dnat = (OURS, reached.port)
-        decides = deciding(state, asked, reached)
         got = compiled.evaluator.receive(packet_of(entry, "original", "new"))
         sent = compiled.evaluator.send(packet_of(entry, "reply"))
         for domain in DOMAINS:
-            rule = reference.allowed(state, policy, domain, decides)
+            rule = inbound_rule(state, policy, domain, asked, reached)
             assert compiled.may(domain, "recv", got) is ("recv" in rule)
             assert compiled.may(domain, "send", sent) is ("send" in rule)
 

@@ -15,8 +15,15 @@ from appfwd.adapters import policyprogram, policyquery
 from appfwd.core.audience import NamedByContent
 from appfwd.core.avc import SEEN_TYPES
 from appfwd.core.baseline import Baseline
-from appfwd.core.compiler import Machine, compile_state
-from appfwd.core.module import BRIDGE_ATTRIBUTE, Module, loaded_module, module_text
+from appfwd.core.compiler import compile_state
+from appfwd.core.machine import Machine
+from appfwd.core.module import (
+    BRIDGE_ATTRIBUTE,
+    FENCED_ATTRIBUTE,
+    Module,
+    loaded_module,
+    module_text,
+)
 from appfwd.core.verify import verify_module
 from appfwd.errors import NotExclusive
 from appfwd.model.policy import LoadedPolicy, Rights
@@ -45,7 +52,9 @@ def build(folder: Path, *modules: str, compiles: bool = True, options: str = "")
 
 def query(binary: Path) -> LoadedPolicy:
     """Return what the query says of a binary policy."""
-    answer = policyprogram.query(UNLABELED, BRIDGE_ATTRIBUTE, CONTEXTS.loader, str(binary))
+    answer = policyprogram.query(
+        UNLABELED, BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE, CONTEXTS.loader, str(binary)
+    )
     return policyquery._decode(answer)
 
 

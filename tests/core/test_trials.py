@@ -20,7 +20,8 @@ from appfwd.model.changes import (
     set_baseline,
     set_bridge,
 )
-from appfwd.model.state import Bridge, DesiredState, Guard, Moment, Trial
+from appfwd.model.ends import Moment
+from appfwd.model.state import Bridge, DesiredState, Guard, Trial
 from tests.core.stories import place
 from tests.core.world import HOST, World, run
 
@@ -36,13 +37,13 @@ def _at(seconds: float, boot: str = BOOT) -> Moment:
 def _steps(*changes: Change, at: float = 100.0) -> DesiredState:
     state = DesiredState()
     for change in changes:
-        state = change(state).begun(_at(at))
+        state = change(state).begun(_at(at), at)
     return state
 
 
 def test_a_trial_is_over_at_its_time_and_in_every_other_boot() -> None:
     state = _steps(CLOSE)
-    assert state.next_end() == _at(160)
+    assert state.next_trial() == _at(160)
     for now, over in ((_at(159.9), False), (_at(160), True), (_at(1, "boot-2"), True)):
         after = end_trials_at(now)(state)
         assert (after == DesiredState()) is over, now
@@ -107,7 +108,7 @@ def test_taking_all_back_leaves_what_was_decided_for_good(
     """And taking back twice is taking back once."""
     state = DesiredState()
     for change, at in story:
-        state = change(state).begun(_at(at))
+        state = change(state).begun(_at(at), at)
     ended = end_trials_at(_at(10_000))(state)
     assert not ended.trials
     assert end_trials_at(_at(20_000))(ended) == ended
@@ -187,7 +188,7 @@ def test_a_daemon_that_was_killed_and_came_in_time_goes_on_with_it() -> None:
         again = world.restarted()
         await again.restore()
         world.reconciler = again
-        assert world.reconciler.stored.state.next_end() == _at(160)
+        assert world.reconciler.stored.state.next_trial() == _at(160)
         world.consistent()
 
     run(story)

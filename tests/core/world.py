@@ -10,7 +10,8 @@ from appfwd.core.compiler import compile_state
 from appfwd.core.plan import plan
 from appfwd.errors import AppfwdError
 from appfwd.model.changes import Change, add_guard
-from appfwd.model.state import DesiredState, Guard, Moment
+from appfwd.model.ends import Moment
+from appfwd.model.state import DesiredState, Guard
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
 from tests.core.fakes import CountingKernel, FakeKernel, Faults, MemoryStore
@@ -29,12 +30,12 @@ class World:
         self.machine = FakeKernel(make_policy(), self.faults)
         self.store = MemoryStore(self.faults)
         self.kernel = CountingKernel(self.machine.adapters())
-        self.now = Moment("boot-1", 100.0)
+        self.now, self.wall = Moment("boot-1", 100.0), 1000.0
         self.reconciler = self.restarted()
 
     def restarted(self) -> Reconciler:
         """Return the reconciler of a daemon that has just begun."""
-        return Reconciler(self.kernel, self.store, lambda: self.now, now=lambda: 1000.0)
+        return Reconciler(self.kernel, self.store, lambda: self.now, now=lambda: self.wall)
 
     def _before(self, operation: str) -> None:
         assert self.reconciler.stored == self.store.stored, "memory and store differ"

@@ -2,8 +2,7 @@
 
 Each save is one transaction, on the disk before it returns. ``synchronous`` is EXTRA: with FULL the
 journal whose unlinking commits can be back after a power cut, and takes the commit back with it.
-The schema's version is ``PRAGMA user_version``; older stores are brought forward step by step,
-newer ones are refused.
+Older stores are brought forward step by step, newer ones are refused.
 """
 
 from __future__ import annotations
@@ -11,62 +10,35 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from appfwd.errors import AppfwdError, StoreFailed
-from appfwd.model.destination import Direction, parse_destination
-from appfwd.model.domain import parse_domain
-from appfwd.model.state import (
-    BaselineWas,
-    Bridge,
-    BridgeWas,
-    DesiredState,
-    Grant,
-    Guard,
-    GuardWasNot,
-    Moment,
-    Settings,
-    Trial,
-    Undo,
+from appfwd.adapters.store.rows import (
+    ENDED,
+    ENDING,
+    RULE,
+    TRIAL,
+    ended_of,
+    ended_row,
+    ending_of,
+    ending_row,
+    rule_of,
+    rule_row,
+    trial_of,
+    trial_row,
 )
+from appfwd.adapters.store.schema import migrate
+from appfwd.errors import AppfwdError, StoreFailed
+from appfwd.model.fence import Fence
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member, Settings
 from appfwd.ports import Record, Stored
 
 T = TypeVar("T")
 
-#: Statements that bring a store from version i to i + 1.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE rule (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            kind TEXT NOT NULL CHECK (kind IN ('grant', 'guard')),
-            domain TEXT NOT NULL,
-            direction TEXT NOT NULL,
-            destination TEXT NOT NULL,
-            created REAL NOT NULL,
-            uid INTEGER NOT NULL,
-            UNIQUE (kind, domain, direction, destination)
-        )""",
-        "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    ),
-    (
-        """CREATE TABLE trial (
-            subject TEXT NOT NULL CHECK (subject IN ('bridge', 'baseline', 'guard')),
-            was TEXT NOT NULL,
-            detail TEXT NOT NULL,
-            length REAL NOT NULL,
-            boot TEXT NOT NULL,
-            until REAL NOT NULL
-        )""",
-    ),
-)
-
-
 _SWITCHES = ("strict", "baseline", "active")
-_TRIAL = "subject, was, detail, length, boot, until"
 
 
 class SqliteStore:
@@ -115,7 +87,7 @@ class SqliteStore:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=5)
             try:
                 connection.execute("PRAGMA synchronous=EXTRA")
-                _migrate(connection)
+                migrate(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -124,13 +96,14 @@ class SqliteStore:
 
     def _load(self) -> Stored:
         connection = self._open()
-        records: dict[Grant | Guard, Record] = {}
-        columns = "id, kind, domain, direction, destination, created, uid"
+        records: dict[Member, Record] = {}
         try:
-            for row in connection.execute(f"SELECT {columns} FROM rule ORDER BY id"):  # noqa: S608
-                member, record = _decode(row)
+            for row in connection.execute(f"SELECT {RULE} FROM rule ORDER BY id"):  # noqa: S608
+                member, record = rule_of(row)
                 records[member] = record
-            trials = frozenset(map(_trial, connection.execute(f"SELECT {_TRIAL} FROM trial")))  # noqa: S608
+            trials = frozenset(map(trial_of, connection.execute(f"SELECT {TRIAL} FROM trial")))  # noqa: S608
+            endings = frozenset(map(ending_of, connection.execute(f"SELECT {ENDING} FROM ending")))  # noqa: S608
+            ended = frozenset(map(ended_of, connection.execute(f"SELECT {ENDED} FROM ended")))  # noqa: S608
         except AppfwdError as error:
             msg = f"The store {self._path} holds what appfwd never wrote: {error}"
             raise StoreFailed(msg) from error
@@ -145,13 +118,16 @@ class SqliteStore:
                 active=settings.get("active", "yes") == "yes",
             ),
             trials,
+            frozenset(m for m in records if isinstance(m, Fence)),
+            endings,
+            ended,
         )
         return Stored(state, records)
 
     def _save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
         connection = self._open()
         before = self._load()
-        members: set[Grant | Guard] = {*state.guards, *state.grants}
+        members = state.members()
         settings = {
             "bridge": state.settings.bridge.value,
             **{name: "yes" if getattr(state.settings, name) else "no" for name in _SWITCHES},
@@ -168,11 +144,11 @@ class SqliteStore:
                     ],
                 )
                 cursor.executemany(
-                    "INSERT INTO rule (kind, domain, direction, destination, created, uid) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO rule (kind, domain, direction, destination, detail, created, uid) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (*_encode(member), now, owners.get(member, 0))
-                        for member in sorted(members - set(before.records), key=_encode)
+                        (*rule_row(member), now, owners.get(member, 0))
+                        for member in sorted(members - set(before.records), key=rule_row)
                     ],
                 )
                 cursor.executemany(
@@ -180,11 +156,7 @@ class SqliteStore:
                     "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     settings.items(),
                 )
-                cursor.execute("DELETE FROM trial")
-                cursor.executemany(
-                    f"INSERT INTO trial ({_TRIAL}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
-                    sorted(map(_trial_row, state.trials)),
-                )
+                _write_ends(cursor, before.state, state)
                 cursor.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -193,55 +165,20 @@ class SqliteStore:
         return self._load()
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        msg = f"it is of version {version}, made by a newer appfwd"
-        raise ValueError(msg)
-    for number in range(version, len(MIGRATIONS)):
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in MIGRATIONS[number]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number + 1}")
-        connection.execute("COMMIT")
+def _write_ends(cursor: sqlite3.Cursor, before: DesiredState, state: DesiredState) -> None:
+    """Write trials, the ends of grants, and what ended; each is written where it differs."""
+    for name, columns, old, new in (
+        ("trial", TRIAL, _rows(trial_row, before.trials), _rows(trial_row, state.trials)),
+        ("ending", ENDING, _rows(ending_row, before.endings), _rows(ending_row, state.endings)),
+        ("ended", ENDED, _rows(ended_row, before.ended), _rows(ended_row, state.ended)),
+    ):
+        marks = ", ".join("?" for _ in columns.split(", "))
+        cursor.executemany(f"DELETE FROM {name} WHERE ({columns}) = ({marks})", sorted(old - new))  # noqa: S608
+        cursor.executemany(
+            f"INSERT INTO {name} ({columns}) VALUES ({marks})",  # noqa: S608
+            sorted(new - old),
+        )
 
 
-def _encode(member: Grant | Guard) -> tuple[str, str, str, str]:
-    place = member.destination
-    if isinstance(member, Grant):
-        return ("grant", member.domain, place.direction.value, str(place))
-    return ("guard", "", place.direction.value, str(place))
-
-
-def _decode(row: tuple[Any, ...]) -> tuple[Grant | Guard, Record]:
-    number, kind, domain, direction, destination, created, uid = row
-    place = parse_destination(destination, Direction(direction))
-    record = Record(str(number), created, uid)
-    if kind == "grant":
-        return Grant(parse_domain(domain), place), record
-    return Guard(place), record
-
-
-def _trial_row(trial: Trial) -> tuple[str, str, str, float, str, float]:
-    assert trial.until is not None  # noqa: S101 - it is in force before it is stored
-    end = (trial.length, trial.until.boot, trial.until.seconds)
-    match trial.undo:
-        case BridgeWas(bridge, strict):
-            return ("bridge", bridge.value, "strict" if strict else "", *end)
-        case BaselineWas(on):
-            return ("baseline", "on" if on else "off", "", *end)
-        case GuardWasNot(guard):
-            place = guard.destination
-            return ("guard", str(place), place.direction.value, *end)
-
-
-def _trial(row: tuple[Any, ...]) -> Trial:
-    subject, was, detail, length, boot, until = row
-    undo: Undo
-    if subject == "bridge":
-        undo = BridgeWas(Bridge(was), strict=detail == "strict")
-    elif subject == "baseline":
-        undo = BaselineWas(was == "on")
-    else:
-        undo = GuardWasNot(Guard(parse_destination(was, Direction(detail))))
-    return Trial(undo, length, Moment(boot, until))
+def _rows(row: Callable[[Any], tuple[Any, ...]], values: Iterable[object]) -> set[tuple[Any, ...]]:
+    return {row(value) for value in values}

@@ -18,6 +18,7 @@ from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.observations import ObservationStore
 from appfwd.adapters.policyquery import Names, PolicyQuery
+from appfwd.adapters.processes import ProcProcesses
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
 from appfwd.adapters.semodule import Semodule
 from appfwd.adapters.store import SqliteStore
@@ -59,7 +60,8 @@ class _Parts:
         return cls(selinux, kernel, reconciler, Observer(ObservationStore(state / "observed.db")))
 
     def manager(self) -> Manager:
-        return Manager(self.reconciler, self.kernel, self.selinux, self.observer)
+        parts = (self.reconciler, self.kernel, self.selinux, self.observer)
+        return Manager(*parts, ProcProcesses())
 
 
 async def serve(state: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule
+from appfwd.model.running import Running
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Member
 
@@ -73,6 +74,14 @@ class Selinux(Protocol):
 
     def policy_load(self) -> int:
         """Return a number that changes with every policy load and commit of booleans."""
+        ...
+
+
+class Processes(Protocol):
+    """What runs on this machine."""
+
+    async def running(self) -> Sequence[Running]:
+        """Return the domains that something runs in now, in order; what ends meanwhile is none."""
         ...
 
 

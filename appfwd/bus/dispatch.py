@@ -166,6 +166,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "GetBaseline": Manager.get_baseline,
     "ListTypes": Manager.list_types,
     "ListObserved": Manager.list_observed,
+    "ListDomains": Manager.list_domains,
     "AcceptObserved": Manager.accept_observed,
     "ForgetObserved": Manager.forget_observed,
     "Preview": Manager.preview,

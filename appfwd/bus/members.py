@@ -88,6 +88,7 @@ METHODS: tuple[Method, ...] = (
     Method("GetBaseline", (_FILTER,), (("baseline", "a{sv}"),), _action("get-baseline")),
     Method("ListTypes", (_DOMAIN, _FILTER), (_ROWS,), _action("list-types")),
     Method("ListObserved", (_FILTER,), (_ROWS,), _action("list-observed")),
+    Method("ListDomains", (_FILTER,), (_ROWS,), _action("list-domains")),
     Method("AcceptObserved", (_OPTIONS,), (("ids", "as"),), _action("accept-observed")),
     Method("ForgetObserved", (_OPTIONS,), (("count", "x"),), _action("forget-observed")),
     Method("Preview", (("change", "s"), _OPTIONS), (("preview", "a{sv}"),), _action("preview")),

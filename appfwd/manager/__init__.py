@@ -1,6 +1,7 @@
 """What the daemon can be asked, as an ordinary object: no bus, no authorisation, plain values."""
 
 from appfwd.manager.changes import Changes
+from appfwd.manager.domains import Domains
 from appfwd.manager.parts import Parts
 from appfwd.manager.queries import Queries
 from appfwd.manager.rows import entry_row
@@ -9,5 +10,5 @@ from appfwd.manager.unlabelled import Unlabelled
 __all__ = ["Manager", "Parts", "entry_row"]
 
 
-class Manager(Changes, Queries, Unlabelled):
+class Manager(Changes, Queries, Domains, Unlabelled):
     """Parses requests and passes them to the reconciler, or answers from what is in force."""

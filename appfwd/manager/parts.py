@@ -14,7 +14,7 @@ from appfwd.model.domain import known_domain, parse_domain
 from appfwd.model.fence import Fence
 from appfwd.model.options import check_options, direction_of
 from appfwd.observer import Observer
-from appfwd.ports import Selinux
+from appfwd.ports import Processes, Selinux
 from appfwd.reconciler import Reconciler
 
 Options = Mapping[str, object]
@@ -29,10 +29,16 @@ class Parts:
     """The parts, and what all parsing of requests shares."""
 
     def __init__(
-        self, reconciler: Reconciler, kernel: Kernel, selinux: Selinux, observer: Observer
+        self,
+        reconciler: Reconciler,
+        kernel: Kernel,
+        selinux: Selinux,
+        observer: Observer,
+        processes: Processes,
     ) -> None:
         self._reconciler, self._kernel = reconciler, kernel
         self._selinux, self._observer = selinux, observer
+        self._processes = processes
 
     async def _domain(self, text: str) -> str:
         return known_domain(parse_domain(text), await self._kernel.policy())

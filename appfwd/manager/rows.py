@@ -10,12 +10,15 @@ from appfwd.core.module import Module
 from appfwd.core.table import Key, Table
 from appfwd.model.destination import Direction
 from appfwd.model.fence import Fence
+from appfwd.model.running import Connection, Running
 from appfwd.model.services import LAST_PROTOCOL, PROTOCOL_NAMES, Interval, ServiceBox, service_boxes
 from appfwd.model.state import Ended, Guard, Member
 from appfwd.ports import Record
 
 Row = dict[str, Any]
 _ALL_PORTS = (0, 65535)
+#: Programs of one domain that a row names.
+PROGRAMS_AT_MOST = 100
 
 
 def entry_row(
@@ -56,6 +59,36 @@ def ended_row(one: Ended, domains: frozenset[str]) -> Row:
     """Return a grant that ended as a row; ``ends`` is when that was."""
     row = entry_row(one.grant, Record(one.id, 0.0, 0), domains, one.at)
     return {**row, "ended": True}
+
+
+def running_row(running: Running, grants: int, connections: int) -> Row:
+    """Return a domain as a row: its grants counted, and at most so many connections.
+
+    The lists are cut, and ``more_programs`` and ``more_connections`` say how much was left out.
+    """
+    return {
+        "domain": running.domain,
+        "programs": list(running.programs[:PROGRAMS_AT_MOST]),
+        "more_programs": len(running.programs[PROGRAMS_AT_MOST:]),
+        "processes": running.processes,
+        "grants": grants,
+        "connections": [_connection_row(one) for one in running.connections[:connections]],
+        "more_connections": len(running.connections[connections:]),
+        "complete": running.complete,
+    }
+
+
+def _connection_row(one: Connection) -> Row:
+    return {
+        "direction": one.direction.value,
+        "destination": one.destination,
+        "protocol": PROTOCOL_NAMES.get(one.protocol, str(one.protocol)),
+        "local": one.local.host,
+        "local_port": one.local.port,
+        "peer": one.peer.host,
+        "peer_port": one.peer.port,
+        "namespace": one.namespace,
+    }
 
 
 def element_rows(table: Table) -> Iterator[Row]:

@@ -40,6 +40,8 @@ class Control:
         self.faults, self.nft, self.policy = faults, nft, policy
         self.reconciler: Any = None
         self.observer: Any = None
+        #: What runs on the machine.
+        self.processes: Any = None
         #: Tells the watcher that others changed the policy, as the kernel's announcement does.
         self.policy_changed: Callable[[], None] = lambda: None
         #: Takes the texts of records while something listens.
@@ -107,6 +109,10 @@ class Control:
         self.heard(texts)
         return True
 
+    async def do_crowd(self, domains: int, connections: int, programs: int) -> None:
+        """Have many domains run."""
+        self.processes.crowd(domains, connections, programs)
+
     async def do_state(self) -> Mapping[str, Any]:
         """Return all that a refused request must not change."""
         stored = self.reconciler.stored
@@ -129,7 +135,9 @@ class Control:
         """Go back to the state after the first start."""
         from appfwd.model.state import DesiredState, Settings  # noqa: PLC0415 - as above
         from tests.bus.fakes import BASE  # noqa: PLC0415
+        from tests.bus.running_domains import RUNNING  # noqa: PLC0415
 
+        self.processes.rows = RUNNING
         self.faults.clear()
         self.policy.base, self.policy.enforced = BASE, True
         self.policy.loads += 1
@@ -168,7 +176,7 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
     from appfwd import observer, reconciler  # noqa: PLC0415
     from appfwd.adapters import netlink  # noqa: PLC0415
     from appfwd.adapters.clock import BootClock  # noqa: PLC0415
-    from tests.bus import fakes  # noqa: PLC0415
+    from tests.bus import fakes, running_domains  # noqa: PLC0415
 
     faults = fakes.Faults()
     for place, error in faults_at_start:
@@ -196,6 +204,7 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         Semodule=lambda *_, **__: policy,
         LibNft=lambda: control.nft,
         ProcHost=fakes.FakeHost,
+        ProcProcesses=_known(running_domains.FakeProcesses, control, "processes"),
         SqliteStore=fakes.CountingStore,
         Reconciler=_known(reconciler.Reconciler, control, "reconciler"),
         Observer=_known(observer.Observer, control, "observer"),

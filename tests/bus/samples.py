@@ -28,6 +28,7 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "GetBaseline": ({},),
     "ListTypes": ("mozilla_t", {}),
     "ListObserved": ({},),
+    "ListDomains": ({},),
     "AcceptObserved": ({},),
     "ForgetObserved": ({},),
     "Preview": ("bridge-closed", {}),
@@ -39,7 +40,7 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
 }
 READING = (
     *("List", "Explain", "Who", "GetRules", "GetBaseline", "ListTypes", "ListObserved"),
-    "Preview",
+    *("ListDomains", "Preview"),
 )
 CHANGING = tuple(name for name in CALLS if name not in READING)
 

@@ -21,7 +21,7 @@ from appfwd.bus.members import (
     Method,
 )
 from appfwd.errors import AppfwdError, all_errors
-from appfwd.manager import changes, parts, queries, unlabelled
+from appfwd.manager import changes, domains, parts, queries, rows, unlabelled
 from appfwd.model.options import PAGE_AT_MOST
 from tests.bus.peer import Peer, manager_call
 from tests.bus.records import observe
@@ -46,6 +46,7 @@ OPTIONS: dict[str, Iterable[str]] = {
     "ListTypes": parts.PAGE,
     "Who": {*parts.PLACE, *parts.PAGE},
     "ListObserved": {*unlabelled._CHOSEN, *parts.PAGE},
+    "ListDomains": domains._RUNNING,
     "AcceptObserved": unlabelled._CHOSEN,
     "Preview": unlabelled._PREVIEW,
 }
@@ -161,6 +162,7 @@ def test_no_other_error_stands_there() -> None:
         ("GetBaseline", "key of the baseline"),
         ("ListTypes", "key of a row"),
         ("ListObserved", "key of a row"),
+        ("ListDomains", "key of a row"),
         ("Preview", "key of the preview"),
     ],
 )
@@ -191,6 +193,7 @@ def test_rows_within_the_rules_have_the_keys_that_are_named(daemon: Daemon, root
     [
         ("GetBaseline", "key of the baseline", "rows"),
         ("Preview", "key of the preview", "loses"),
+        ("ListDomains", "key of a row", "connections"),
     ],
 )
 def test_rows_within_an_answer_have_the_keys_and_types_that_are_named(
@@ -200,7 +203,8 @@ def test_rows_within_an_answer_have_the_keys_and_types_that_are_named(
     (method,) = (m for m in METHODS if m.name == name)
     text = _table(_heading(3, _title(method)), column)[key][1]
     named = dict(re.findall(r"`(\w+)` \(`(\w+)`", text))
-    row = root.ask(manager_call(name, *CALLS[name]))[0][key].value[0]
+    answer = root.ask(manager_call(name, *CALLS[name]))[0]
+    row = (answer[0] if isinstance(answer, list) else answer)[key].value[0]
     assert {word: value.signature for word, value in row.items()} == named
 
 
@@ -217,6 +221,14 @@ def test_each_change_to_preview_is_named(word: str) -> None:
 def test_the_size_of_a_page_is_right() -> None:
     assert f"at most {PAGE_AT_MOST} rows" in TEXT
     assert f"from 1 to {PAGE_AT_MOST}" in TEXT
+
+
+def test_the_bounds_of_a_domains_row_are_right() -> None:
+    (method,) = (m for m in METHODS if m.name == "ListDomains")
+    table = _table(_heading(3, _title(method)), "key of a row")
+    each, one = domains.CONNECTIONS_OF_EACH, domains.CONNECTIONS_OF_ONE
+    assert f"at most {each}, or {one} where" in table["connections"][1]
+    assert f"at most {rows.PROGRAMS_AT_MOST}" in table["programs"][1]
 
 
 def test_the_client_at_the_end_works(daemon: Daemon) -> None:

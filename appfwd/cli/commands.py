@@ -107,6 +107,11 @@ async def _types(client: Client, arguments: argparse.Namespace) -> Answer:
     return Answer("types", await every_row(client, "ListTypes", arguments.domain, wanted={}))
 
 
+async def _domains(client: Client, arguments: argparse.Namespace) -> Answer:
+    wanted: dict[str, object] = {"domain": arguments.domain} if arguments.domain else {}
+    return Answer("domains", await every_row(client, "ListDomains", wanted=wanted))
+
+
 async def _rules(client: Client, _arguments: argparse.Namespace) -> Answer:
     return Answer("rules", await whole(client, "GetRules", "elements"))
 
@@ -140,6 +145,7 @@ COMMANDS: Mapping[str, Command] = {
     "who": _who,
     "list": _list,
     "types": _types,
+    "domains": _domains,
     "rules": _rules,
     "status": _status,
     "baseline": baseline,

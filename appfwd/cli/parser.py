@@ -112,6 +112,8 @@ def _questions(commands: _Commands) -> None:
     listing.add_argument("--domain", help="only grants and the fence of this domain")
     types = commands.add("types", "what a domain may do with labelled packets, by the policy")
     types.add_argument("domain", help=_DOMAIN)
+    domains = commands.add("domains", "what runs in each domain, and where it is connected now")
+    domains.add_argument("--domain", help="only this domain")
     commands.add("rules", "labels, maps and counters, as they are in the kernel now")
     commands.add("status", "whether appfwd is in force")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -151,6 +153,46 @@ def _types(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa:
     yield from table(cells, header, terminal=terminal)
 
 
+def _domains(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "nothing runs there"
+        return
+    cells = [line for row in rows for line in _domain_lines(row, terminal=terminal)]
+    header = ("DOMAIN", "PROCESSES", "GRANTS", "CONNECTED", "PROGRAMS")
+    yield from table(cells, header, terminal=terminal)
+
+
+def _domain_lines(row: Mapping[str, Any], *, terminal: bool) -> Iterator[tuple[str, ...]]:
+    """Yield a domain: for people each connection and each program has a line of its own."""
+    lists = (_connections(row), [*row["programs"], *_more(row["more_programs"])])
+    first = (row["domain"], str(row["processes"]), str(row["grants"]))
+    if not terminal:
+        yield (*first, *(", ".join(one) for one in lists))
+        return
+    for cells in itertools.zip_longest(*lists, fillvalue=""):
+        yield (*first, *cells)
+        first = ("", "", "")
+    if first[0]:
+        yield (*first, "", "")
+    if not row["complete"]:
+        yield ("", "", "", "(not all of it could be read)", "")
+
+
+def _connections(row: Mapping[str, Any]) -> list[str]:
+    """Return where a domain is connected, alike ones once with their number."""
+    alike = Counter(
+        f"{one['direction']} {one['destination']}"
+        + (f" in namespace {one['namespace']}" if one["namespace"] else "")
+        for one in row["connections"]
+    )
+    said = [place + (f" ({count} times)" if count > 1 else "") for place, count in alike.items()]
+    return [*said, *_more(row["more_connections"])]
+
+
+def _more(count: int) -> list[str]:
+    return [f"and {count} more"] if count else []
+
+
 def _labels(value: Mapping[str, Any], terminal: bool) -> Lines:  # noqa: FBT001
     if terminal and not value["enabled"]:
         yield "The baseline is off; with 'appfwctl baseline on' ports would have these labels:"
@@ -240,6 +282,7 @@ _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
     "explain": _explain,
     "who": _who_reaches,
     "types": _types,
+    "domains": _domains,
     "labels": _labels,
     "observed": _observed,
     "status": _status,

@@ -2,8 +2,8 @@
 
 _appfwctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} words=() i
-    local commands='guard unguard fence unfence grant revoke explain who list types rules status'
-    commands+=' baseline bridge observed confirm up down'
+    local commands='guard unguard fence unfence grant revoke explain who list types domains rules'
+    commands+=' status baseline bridge observed confirm up down'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -29,6 +29,7 @@ _appfwctl() {
             grant*) options+=' --in --for --until --boot' ;;
             unguard* | revoke* | explain* | who*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;
+            domains) options+=' --domain' ;;
             'baseline on' | 'baseline off') options+=' --for --yes' ;;
             'bridge open' | 'bridge observe') options+=' --for' ;;
             'bridge close') options+=' --strict --for --yes' ;;

@@ -1,7 +1,7 @@
 # fish completion for appfwctl
 
 set -l commands guard unguard fence unfence grant revoke explain who list types \
-    rules status baseline bridge observed confirm up down
+    domains rules status baseline bridge observed confirm up down
 
 function __appfwctl_domains
     ps -eo label= 2>/dev/null | cut -d: -f3 | sort -u
@@ -26,6 +26,7 @@ complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a explain -
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a who -d 'Every domain that reaches a destination'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a list -d 'Grants, guards and fences'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a types -d 'What a domain may do with labelled packets'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a domains -d 'What runs, and where it is connected'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a rules -d 'Labels, maps and counters'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a status -d 'Whether appfwd is in force'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a baseline -d 'Label every port as the policy says'
@@ -54,5 +55,5 @@ complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l with-baseline 
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l accept -d 'Grant what would be lost'
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l forget -d 'Forget all of it'
 complete -c appfwctl -n '__fish_seen_subcommand_from list' -l kind -x -a 'grant guard fence'
-complete -c appfwctl -n '__fish_seen_subcommand_from list observed' -l domain -x -a '(__appfwctl_domains)'
+complete -c appfwctl -n '__fish_seen_subcommand_from list domains observed' -l domain -x -a '(__appfwctl_domains)'
 complete -c appfwctl -n '__fish_seen_subcommand_from down' -l yes -d 'Do not ask'

@@ -22,6 +22,7 @@ GOOD = {
     "who": ["10.0.0.5:3128"],
     "list": [],
     "types": ["mozilla_t"],
+    "domains": [],
     "rules": [],
     "status": [],
     "baseline": [],

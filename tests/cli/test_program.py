@@ -60,6 +60,13 @@ JSON = [
     (["who", PLACE], {"domain", "verdict", "labels", "through"}),
     (["list"], set(ENTRY)),
     (["types", "mozilla_t"], {"source", "target", "permissions", "condition", "holds", "kind"}),
+    (
+        ["domains", "--domain", "mozilla_t"],
+        {
+            *("domain", "programs", "more_programs", "processes", "grants"),
+            *("connections", "more_connections", "complete"),
+        },
+    ),
     (["rules"], {"labels", "elements", "total", "counters"}),
     (["status"], {prop.name for prop in PROPERTIES}),
     (["baseline"], {"baseline"}),

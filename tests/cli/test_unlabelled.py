@@ -59,10 +59,24 @@ def _port(number: int) -> dict[str, Any]:
     }
 
 
+def _running(number: int) -> dict[str, Any]:
+    return {
+        "domain": f"d{number}_t",
+        "programs": ["/usr/bin/curl"],
+        "more_programs": 0,
+        "processes": 1,
+        "grants": 0,
+        "connections": [],
+        "more_connections": 0,
+        "complete": True,
+    }
+
+
 LISTS: dict[str, tuple[list[str], str, list[Any], Callable[[int], Any]]] = {
     "observed": (["observed"], "ListObserved", [], _observed),
     "types": (["types", "mozilla_t"], "ListTypes", ["mozilla_t"], _rule),
     "who": (["who", "any:80"], "Who", ["any:80"], _reacher),
+    "domains": (["domains"], "ListDomains", [], _running),
 }
 
 
@@ -112,6 +126,12 @@ ASKED: dict[str, tuple[list[str], str, object, tuple[Any, ...]]] = {
     "observed of a domain": (
         ["observed", "--domain", "a_t"],
         "ListObserved",
+        [],
+        ({"domain": "a_t", "offset": 0},),
+    ),
+    "one domain": (
+        ["domains", "--domain", "a_t"],
+        "ListDomains",
         [],
         ({"domain": "a_t", "offset": 0},),
     ),

@@ -165,7 +165,8 @@ def _domains(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noq
 def _domain_lines(row: Mapping[str, Any], *, terminal: bool) -> Iterator[tuple[str, ...]]:
     """Yield a domain: for people each connection and each program has a line of its own."""
     lists = (_connections(row), [*row["programs"], *_more(row["more_programs"])])
-    first = (row["domain"], str(row["processes"]), str(row["grants"]))
+    fence = " (fenced)" if row["fenced"] else ""
+    first = (row["domain"], str(row["processes"]), f"{row['grants']}{fence}")
     if not terminal:
         yield (*first, *(", ".join(one) for one in lists))
         return

@@ -23,7 +23,14 @@ class Domains(Parts):
         page = page_of(options)
         only = options.get("domain")
         running = await self._processes.running()
-        grants = Counter(grant.domain for grant in self._reconciler.stored.state.grants)
+        state = self._reconciler.stored.state
+        grants = Counter(grant.domain for grant in state.grants)
         connections = CONNECTIONS_OF_EACH if only is None else CONNECTIONS_OF_ONE
         chosen = [one for one in running if only in (None, one.domain)]
-        return [running_row(one, grants[one.domain], connections) for one in chosen[page]]
+        return [
+            {
+                **running_row(one, grants[one.domain], connections),
+                "fenced": state.fence_of(one.domain) is not None,
+            }
+            for one in chosen[page]
+        ]

@@ -45,6 +45,11 @@ def test_each_domain_that_runs_has_a_row(root: Peer) -> None:
     assert (other["namespace"], rows["unconfined_t"]["complete"]) == (4_026_532_281, False)
 
 
+def test_a_fence_is_told_with_its_domain(root: Peer) -> None:
+    root.call("Fence", "mozilla_t", {})
+    assert [name for name, row in _rows(root).items() if row["fenced"]] == ["mozilla_t"]
+
+
 def test_what_a_domain_could_be_granted_is_what_grant_takes(root: Peer) -> None:
     for row in root.call("ListDomains", {}):
         for one in row["connections"]:

@@ -64,7 +64,7 @@ JSON = [
         ["domains", "--domain", "mozilla_t"],
         {
             *("domain", "programs", "more_programs", "processes", "grants"),
-            *("connections", "more_connections", "complete"),
+            *("connections", "more_connections", "complete", "fenced"),
         },
     ),
     (["rules"], {"labels", "elements", "total", "counters"}),

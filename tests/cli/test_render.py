@@ -363,6 +363,7 @@ RUNNING: dict[str, Any] = {
     ],
     "more_connections": 1,
     "complete": True,
+    "fenced": False,
 }
 IDLE = {**RUNNING, "domain": "a_t", "programs": [], "connections": []}
 IDLE |= {"more_programs": 0, "more_connections": 0}
@@ -378,6 +379,11 @@ def test_a_domain_for_programs_is_one_line() -> None:
     assert second == ["a_t", "7", "2", "", ""]
 
 
+def test_a_fence_stands_with_the_grants() -> None:
+    ((_, _, grants, *_),) = _cells("domains", {**RUNNING, "fenced": True})
+    assert grants == "2 (fenced)"
+
+
 def test_a_domain_for_people_has_a_line_for_each_connection_and_program() -> None:
     rows = [RUNNING, IDLE, {**IDLE, "domain": "b_t", "complete": False}]
     header, *lines = render("domains", rows, terminal=True).splitlines()
@@ -390,7 +396,7 @@ def test_a_domain_for_people_has_a_line_for_each_connection_and_program() -> Non
         ["b_t", "7", "2"],
         ["(not", "all", "of", "it could be read)"],
     ]
-    assert lines[0].endswith("out 10.0.0.5:3128/tcp (2 times)         /usr/bin/curl")
+    assert lines[0].endswith("out 10.0.0.5:3128/tcp (2 times)     /usr/bin/curl")
     assert lines[1].startswith(" " * header.index("CONNECTED") + "in 10.0.0.9")
 
 

@@ -69,6 +69,7 @@ def _running(number: int) -> dict[str, Any]:
         "connections": [],
         "more_connections": 0,
         "complete": True,
+        "fenced": False,
     }
 
 

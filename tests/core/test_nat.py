@@ -38,7 +38,7 @@ def inbound_rule(
     Where nothing was said of what was asked for and our own port is not guarded, that port's
     packet type decides: there the service is that policy means.
     """
-    said = (one.destination for one in (*state.guards, *state.grants))
+    said = {g.destination for g in state.guards} | {g.destination for g in state.grants}
     if reference.guarded(state, reached) or any_covers(said, asked):
         return reference.allowed(state, policy, domain, deciding(state, asked, reached))
     return reference.allowed(replace(state, grants=frozenset()), policy, domain, reached)

@@ -1,11 +1,12 @@
 """Which domains run and where they are connected, and which domain a program would run in."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .firewall import Firewall
+from .firewall import SECONDS, Firewall
 from .lab.guest import Guest, Process, runcon
 from .lab.probe import ProbeSocket
 
@@ -13,9 +14,8 @@ PEER, PEER6, OURS, OURS6, PORT = "10.9.0.5", "fd09::5", "10.9.0.1", "fd09::1", 3
 PYTHON = "/usr/bin/python3"
 HOLDS = """
 import socket, sys, time
-held = [socket.create_connection((host, int(port))) for host, port in
-        (word.split("=") for word in sys.argv[1:])]
-print("held", flush=True)
+held = [socket.create_connection((host, int(port)), source_address=(source, 0)) for
+        source, host, port in (word.split("=") for word in sys.argv[1:])]
 time.sleep(3600)
 """
 SERVES = """
@@ -25,23 +25,33 @@ for family, host in ((socket.AF_INET, "10.9.0.1"), (socket.AF_INET6, "fd09::1"))
     server = socket.create_server((host, 3128), family=family)
     kept.append(server)
     threading.Thread(target=lambda s=server: [kept.append(s.accept()) for _ in range(9)]).start()
-print("held", flush=True)
 time.sleep(3600)
 """
 
 
-def _started(guest: Guest, words: list[str], netns: str = "") -> Process:
-    """Start a program; return when it says that it has its sockets."""
+def _started(guest: Guest, words: list[str], sockets: int, netns: str = "") -> Process:
+    """Start a program; return when it has so many sockets.
+
+    What it writes is lost: its domain has no right to the agent's pipe.
+    """
     process = guest.spawn(words, netns=netns)
-    for _ in range(600):
-        if "held" in process.output():
-            return process
+    deadline = time.monotonic() + SECONDS
+    while _sockets(guest, process.pid, netns) < sockets:
         assert process.poll() is None, process.output()
-    raise AssertionError(process.output())
+        assert time.monotonic() < deadline, guest.run("ss -tanp", netns=netns).out
+        time.sleep(0.2)
+    return process
 
 
-def _holder(domain: str, *places: tuple[str, int]) -> list[str]:
-    return [*runcon(domain), PYTHON, "-c", HOLDS, *(f"{host}={port}" for host, port in places)]
+def _sockets(guest: Guest, pid: int, netns: str) -> int:
+    shown = guest.run("ss -Htanp state listening state established", check=True, netns=netns).out
+    return shown.count(f"pid={pid},")
+
+
+def _holder(domain: str, *places: tuple[str, str]) -> list[str]:
+    """Return a program that is connected from each of the addresses to the other one."""
+    words = (f"{ours}={theirs}={PORT}" for ours, theirs in places)
+    return [*runcon(domain), PYTHON, "-c", HOLDS, *words]
 
 
 class Town:
@@ -53,10 +63,10 @@ class Town:
             guest.probe.serve((host, PORT), netns="peer")
         self.mark = guest.mark()
         self.programs = [
-            _started(guest, [*runcon("squid_t"), PYTHON, "-c", SERVES]),
-            _started(guest, _holder("mozilla_t", (PEER, PORT), (PEER6, PORT))),
-            _started(guest, _holder("irc_t", (OURS, PORT), (OURS6, PORT)), netns="peer"),
-            _started(guest, ["unshare", "-U", PYTHON, "-c", HOLDS, f"{PEER}={PORT}"]),
+            _started(guest, [*runcon("squid_t"), PYTHON, "-c", SERVES], 2),
+            _started(guest, _holder("mozilla_t", (OURS, PEER), (OURS6, PEER6)), 2),
+            _started(guest, _holder("irc_t", (PEER, OURS), (PEER6, OURS6)), 2, netns="peer"),
+            _started(guest, ["unshare", "-U", PYTHON, "-c", HOLDS, f"{OURS}={PEER}={PORT}"], 1),
         ]
         # Held by the agent, as by systemd where it starts a service by its socket.
         self.socket: ProbeSocket = guest.probe.open("named_t", (PEER, PORT)).opened()
@@ -122,8 +132,9 @@ def test_the_rest_of_the_machine_is_there_and_no_thread_of_the_kernel(town: Town
     assert daemon.startswith("/usr/bin/python3")
     assert [row for row in rows.values() if not row["complete"]] == []
     guest = town.firewall.guest
-    shown = guest.run("ps -eo label= --ppid 2 -p 2 --deselect", check=True).out.split()
-    running = {label.split(":")[2] for label in shown}
+    shown = guest.run("ps -eo ppid=,pid=,label=", check=True).out.splitlines()
+    processes = [line.split() for line in shown]
+    running = {label.split(":")[2] for parent, own, label in processes if "2" not in (parent, own)}
     # ps itself, and what started it, are no more.
     assert running - {"unconfined_t"} <= set(rows)
 

@@ -3,10 +3,11 @@
 import sys
 
 from .bridge import bridge
+from .fence import fence
 from .main_job import main_job
 from .stage import Stage
 
-DEMOS = {"main": main_job, "bridge": bridge}
+DEMOS = {"main": main_job, "bridge": bridge, "fence": fence}
 
 
 def run(name: str) -> int:

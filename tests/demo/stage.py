@@ -1,10 +1,12 @@
 """Where a demonstration is shown: commands, who reached what, denials, and the count at the end."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.guest.firewall import SECONDS, installed_snapshot
 from tests.guest.lab.guest import Guest
@@ -60,6 +62,15 @@ class Stage:
     def probe(self, text: str, outcome: str, wanted: str) -> None:
         """Hold the outcome of a socket action."""
         self._outcome(f"{text}: {outcome}", text, ok=outcome == wanted)
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """Return what is listed of a kind and in force."""
+        shown = self.guest.run(["appfwctl", "--json", "list", "--kind", kind], check=True).out
+        return [row for row in json.loads(shown) if not row["ended"]]
+
+    def now(self) -> float:
+        """Return the Unix time of the guest."""
+        return float(self.guest.run("date +%s.%N", check=True).out)
 
     def close_with_count(self) -> int:
         """Print the count as the last line; return the exit status."""

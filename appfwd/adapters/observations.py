@@ -106,7 +106,7 @@ class ObservationStore:
             except (sqlite3.Error, OSError, _DamagedError) as error:
                 self._disconnect()  # the next call begins anew, with the file that is there then
                 msg = (
-                    f"The observations in {self._path} cannot be used ({error}); is the disk full?"
+                    f"The observations in {self._path} cannot be used ({error}). Is the disk full?"
                 )
                 raise StoreFailed(msg) from error
 

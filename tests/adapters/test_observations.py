@@ -363,7 +363,7 @@ def test_a_full_disk_is_a_failure_and_no_damage(tmp_path: Path) -> None:
         with suppress(OSError), filler.open("wb", 0) as file:
             while file.write(b"\0" * 1024):
                 pass
-        with pytest.raises(StoreFailed, match="is the disk full"):
+        with pytest.raises(StoreFailed, match="Is the disk full"):
             store.add(*many)
         assert store.load() == [PROXY]
         filler.unlink()

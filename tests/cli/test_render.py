@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from appfwd.cli.render import render, table
+from tests.cli.cells import cells
 
 ROW = {
     "id": "7",
@@ -89,7 +90,7 @@ def test_a_list_on_a_terminal_has_a_header() -> None:
     ]
 
 
-def test_a_list_for_programs_has_the_same_cells() -> None:
+def test_a_list_for_programs_has_the_samecells() -> None:
     assert render("list", [ROW], terminal=False).rstrip("\n").split("\t") == [
         "7",
         "grant",
@@ -233,12 +234,8 @@ OBSERVED: dict[str, Any] = {
 }
 
 
-def _cells(kind: str, *rows: dict[str, Any]) -> list[list[str]]:
-    return [line.split("\t") for line in render(kind, rows, terminal=False).splitlines()]
-
-
 def test_what_was_observed_has_its_fate_its_label_and_its_remedy() -> None:
-    assert _cells("observed", OBSERVED) == [
+    assert cells("observed", OBSERVED) == [
         [
             *("mozilla_t", "out", "10.0.0.5:3128/tcp", "3", "1970-01-01 00:00", "1970-01-01 00:01"),
             *("lost", "http_client_packet_t", "'appfwctl grant mozilla_t 10.0.0.5:3128/tcp'"),
@@ -258,12 +255,12 @@ def test_what_was_observed_has_its_fate_its_label_and_its_remedy() -> None:
     ],
 )
 def test_the_fate_of_what_was_observed_is_one_word(more: dict[str, Any], fate: str) -> None:
-    ((*_, said, _label, _remedy),) = _cells("observed", {**OBSERVED, **more})
+    ((*_, said, _label, _remedy),) = cells("observed", {**OBSERVED, **more})
     assert said == fate
 
 
 def test_what_has_no_label_has_a_dash() -> None:
-    assert _cells("observed", {**OBSERVED, "label": ""})[0][7] == "-"
+    assert cells("observed", {**OBSERVED, "label": ""})[0][7] == "-"
 
 
 PORT: dict[str, Any] = {
@@ -329,7 +326,7 @@ RULE: dict[str, Any] = {
 def test_rules_of_the_policy_have_their_condition_and_whether_it_holds() -> None:
     hanging = {**RULE, "condition": "mozilla_can_net", "holds": False}
     plain = ["mozilla_t", "http_client_packet_t", "recv,send", "policy"]
-    assert _cells("types", RULE, hanging) == [
+    assert cells("types", RULE, hanging) == [
         [*plain, "yes", "-"],
         [*plain, "no", "mozilla_can_net"],
     ]
@@ -337,67 +334,7 @@ def test_rules_of_the_policy_have_their_condition_and_whether_it_holds() -> None
 
 def test_who_reaches_a_place_is_told_with_the_way() -> None:
     row = {"domain": "a_t", "verdict": "partly", "labels": ["x_t", "y_t"], "through": "granted any"}
-    assert _cells("who", row) == [["a_t", "partly", "granted any", "x_t,y_t"]]
-
-
-CONNECTED: dict[str, Any] = {
-    "direction": "out",
-    "destination": "10.0.0.5:3128/tcp",
-    "protocol": "tcp",
-    "local": "10.0.0.1",
-    "local_port": 40_000,
-    "peer": "10.0.0.5",
-    "peer_port": 3128,
-    "namespace": 0,
-}
-RUNNING: dict[str, Any] = {
-    "domain": "mozilla_t",
-    "programs": ["/usr/bin/curl", "/usr/bin/firefox"],
-    "more_programs": 3,
-    "processes": 7,
-    "grants": 2,
-    "connections": [
-        CONNECTED,
-        {**CONNECTED, "local_port": 40_001},
-        {**CONNECTED, "direction": "in", "destination": "10.0.0.9:22/tcp", "namespace": 42},
-    ],
-    "more_connections": 1,
-    "complete": True,
-    "fenced": False,
-}
-IDLE = {**RUNNING, "domain": "a_t", "programs": [], "connections": []}
-IDLE |= {"more_programs": 0, "more_connections": 0}
-
-
-def test_a_domain_for_programs_is_one_line() -> None:
-    first, second = _cells("domains", RUNNING, IDLE)
-    assert first == [
-        *("mozilla_t", "7", "2"),
-        "out 10.0.0.5:3128/tcp (2 times), in 10.0.0.9:22/tcp in namespace 42, and 1 more",
-        "/usr/bin/curl, /usr/bin/firefox, and 3 more",
-    ]
-    assert second == ["a_t", "7", "2", "", ""]
-
-
-def test_a_fence_stands_with_the_grants() -> None:
-    ((_, _, grants, *_),) = _cells("domains", {**RUNNING, "fenced": True})
-    assert grants == "2 (fenced)"
-
-
-def test_a_domain_for_people_has_a_line_for_each_connection_and_program() -> None:
-    rows = [RUNNING, IDLE, {**IDLE, "domain": "b_t", "complete": False}]
-    header, *lines = render("domains", rows, terminal=True).splitlines()
-    assert header.split() == ["DOMAIN", "PROCESSES", "GRANTS", "CONNECTED", "PROGRAMS"]
-    assert [line.split(maxsplit=3) for line in lines] == [
-        ["mozilla_t", "7", "2", lines[0][header.index("CONNECTED") :]],
-        ["in", "10.0.0.9:22/tcp", "in", "namespace 42  /usr/bin/firefox"],
-        ["and", "1", "more", "and 3 more".rjust(len("and 3 more"))],
-        ["a_t", "7", "2"],
-        ["b_t", "7", "2"],
-        ["(not", "all", "of", "it could be read)"],
-    ]
-    assert lines[0].endswith("out 10.0.0.5:3128/tcp (2 times)     /usr/bin/curl")
-    assert lines[1].startswith(" " * header.index("CONNECTED") + "in 10.0.0.9")
+    assert cells("who", row) == [["a_t", "partly", "granted any", "x_t,y_t"]]
 
 
 EMPTY = {

@@ -137,6 +137,9 @@ def test_a_full_disk_leaves_the_old_state_in_force(firewall: Firewall, guest: Gu
         timeout=SECONDS,
     )
     try:
+        result = firewall.call("Guard", "sa{sv}", "198.51.100.2", "0", check=False)
+        assert "state.db" in result.err, result
+        assert "Is the disk full?" in result.err
         result = firewall.ctl("guard", "198.51.100.2", check=False)
         assert result.rc == 12, result
         assert "Is the disk full?" in result.err

@@ -7,7 +7,6 @@ from typing import Any
 from appfwd.cli.render import render
 from tests.cli.cells import cells
 
-
 CONNECTED: dict[str, Any] = {
     "direction": "out",
     "destination": "10.0.0.5:3128/tcp",

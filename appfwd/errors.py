@@ -58,6 +58,12 @@ class InvalidOption(InvalidArgument):
     name = "InvalidOption"
 
 
+class InvalidDocument(InvalidArgument):
+    """A document of the desired state is wrong somewhere; each line begins with the place."""
+
+    name = "InvalidDocument"
+
+
 class UnknownDomain(AppfwdError):
     """The loaded policy has no such domain (or it is an attribute, or a type of no process)."""
 

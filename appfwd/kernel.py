@@ -10,6 +10,8 @@ from typing import Any
 
 from appfwd.core.baseline import Baseline, baseline_of
 from appfwd.core.compiler import Artefacts, compile_state
+from appfwd.core.effects import unfenced
+from appfwd.core.foresight import Foresight, foresee
 from appfwd.core.listing import NotOurs, decode_table, is_orphan
 from appfwd.core.machine import Machine
 from appfwd.core.module import (
@@ -134,6 +136,24 @@ class Kernel:
         self.worked = None
         worked = [await self._make(*stage) for stage in stages(before, state)]
         return any(worked)
+
+    async def foresee(self, before: DesiredState, after: DesiredState) -> Foresight:
+        """Return what :meth:`make` would do to bring the kernel to ``after``; nothing is done.
+
+        Raises:
+            AppfwdError: what asks the kernel fails, or its policy has not what is needed.
+
+        """
+        machine = await self.machine()
+        snapshot = await self.snapshot(machine)
+        gone = [fence for fence in before.fences if after.fence_of(fence.domain) is None]
+
+        def compiled(state: DesiredState, fenced: frozenset[str]) -> Artefacts:
+            going = (f for f in gone if f.domain not in fenced)
+            return self._compile(state, unfenced(machine, going))
+
+        unlabeled = machine.contexts.unlabeled
+        return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)
 
     async def _make(self, state: DesiredState, change: Fencing) -> bool:
         first: Snapshot | None = None

@@ -13,6 +13,10 @@ from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Member
 
 
+class Rows(list[dict[str, Any]]):
+    """Rows within a row of an answer: told from a list of strings where there are none."""
+
+
 class Nft(Protocol):
     """The nftables of the kernel."""
 

@@ -153,10 +153,14 @@ class Reconciler:
         end, now = self._stored.state.next_trial(), self._clock()
         return 0.0 if end is None else float(round(self._now() + end.seconds - now.seconds))
 
-    def ends(self) -> Mapping[Member, float]:
-        """Return when each grant that ends does, as Unix time; infinite for the end of the boot."""
+    def ends(self, state: DesiredState | None = None) -> Mapping[Member, float]:
+        """Return when each grant that ends does, as Unix time; infinite for the end of the boot.
+
+        Of a ``state`` that is not in force, as if it came into force now.
+        """
         now, wall = self._clock(), self._now()
-        return {e.grant: wall + e.end.left(now, wall) for e in self._stored.state.endings}
+        endings = (state or self._stored.state).endings
+        return {e.grant: wall + e.end.left(now, wall) for e in endings}
 
     def _due(self) -> Change:
         """Return the change that takes back and ends whatever is over now."""

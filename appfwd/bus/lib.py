@@ -6,6 +6,8 @@ import socket
 import sys
 from typing import Any
 
+from appfwd.ports import Rows
+
 # dbus-next loads GLib's bindings wherever they are installed, for an event loop that we don't use.
 _MODULES: dict[str, Any] = sys.modules
 _had_glib = _MODULES.setdefault("gi", None) is not None
@@ -102,7 +104,7 @@ def deep(value: object) -> object:
 
 
 def variants(row: dict[str, object]) -> dict[str, Variant]:
-    """Return ``row`` as a D-Bus ``a{sv}``: str, bool, int (x), float, lists and dictionaries."""
+    """Return ``row`` as ``a{sv}``: str, bool, int (x), float, lists of str, Rows, dictionaries."""
     return {key: _variant(value) for key, value in row.items()}
 
 
@@ -115,9 +117,9 @@ def _variant(value: object) -> Variant:
         return Variant(scalar, value)
     if isinstance(value, dict):
         return Variant("a{sv}", variants(value))
+    if isinstance(value, Rows):
+        return Variant("aa{sv}", [variants(row) for row in value])
     if isinstance(value, list | tuple):
-        if value and isinstance(value[0], dict):
-            return Variant("aa{sv}", [variants(row) for row in value])
         return Variant("as", list(value))
     msg = f"no D-Bus type for {type(value).__name__}"
     raise TypeError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from appfwd.bus.client import Client
 from appfwd.cli.answer import (
@@ -13,14 +14,15 @@ from appfwd.cli.answer import (
     done,
     every_row,
     goes_back,
-    trial,
     where,
     whole,
 )
 from appfwd.cli.console import ask
 from appfwd.cli.preview import agreed
 from appfwd.cli.render import length, when
+from appfwd.cli.requests import request, spares
 from appfwd.cli.unlabelled import baseline, bridge, confirm, observed
+from appfwd.cli.whole import apply, export, plan
 from appfwd.errors import AppfwdError
 
 #: Exit statuses of ``explain`` beside 0 for allowed.
@@ -34,56 +36,58 @@ async def _guard(client: Client, arguments: argparse.Namespace) -> Answer:
     if arguments.inbound:
         subject["subject-direction"] = "in"
     await agreed(client, arguments, "guard", subject)
-    options, begun = {**direction(arguments), **trial(arguments)}, time.time()
-    number = await client.call("Guard", arguments.destination, options)
+    begun = time.time()
+    number = await _call(client, arguments)
     text = f"guarded: nobody reaches {where(arguments)} but who is granted it"
     return done(arguments, text, id=number, **await goes_back(client, arguments, begun))
 
 
 async def _unguard(client: Client, arguments: argparse.Namespace) -> Answer:
-    await client.call("Unguard", arguments.destination, direction(arguments))
+    await _call(client, arguments)
     return done(arguments, f"no longer guarded: {where(arguments)}")
 
 
 async def _fence(client: Client, arguments: argparse.Namespace) -> Answer:
-    chosen = {"loopback": arguments.no_loopback, "dns": arguments.no_dns}
-    spares: dict[str, object] = {name: False for name, off in chosen.items() if off}
-    await agreed(client, arguments, "fence", {"subject": arguments.domain, **spares})
+    spared = spares(arguments)
+    await agreed(client, arguments, "fence", {"subject": arguments.domain, **spared})
     begun = time.time()
-    number = await client.call("Fence", arguments.domain, {**spares, **trial(arguments)})
+    number = await _call(client, arguments)
     text = f"fenced: {arguments.domain} goes nowhere but where it is granted"
     kept = " and ".join(
-        text for name, text in (("loopback", "loopback"), ("dns", "DNS")) if not chosen[name]
+        text for name, text in (("loopback", "loopback"), ("dns", "DNS")) if name not in spared
     )
     text += f" ({kept} stay{'s' if ' ' not in kept else ''})" if kept else ""
     return done(arguments, text, id=number, **await goes_back(client, arguments, begun))
 
 
 async def _unfence(client: Client, arguments: argparse.Namespace) -> Answer:
-    await client.call("Unfence", arguments.domain, {})
+    await _call(client, arguments)
     return done(arguments, f"no longer fenced: {arguments.domain}")
 
 
 async def _grant(client: Client, arguments: argparse.Namespace) -> Answer:
-    place = (arguments.domain, arguments.destination)
-    options, end = _end(arguments)
-    number = await client.call("Grant", *place, {**direction(arguments), **options})
-    return done(arguments, f"granted: {where(arguments)} to {arguments.domain}{end}", id=number)
+    number = await _call(client, arguments)
+    text = f"granted: {where(arguments)} to {arguments.domain}{_until(arguments)}"
+    return done(arguments, text, id=number)
 
 
-def _end(arguments: argparse.Namespace) -> tuple[dict[str, object], str]:
-    """Return the options of a grant's end, and the end in words."""
+def _until(arguments: argparse.Namespace) -> str:
+    """Return the end of a grant in words."""
     if arguments.length is not None:
-        return {"for": arguments.length}, f", for {length(arguments.length)}"
+        return f", for {length(arguments.length)}"
     if arguments.until is not None:
-        return {"until": arguments.until}, f", until {when(arguments.until)}"
-    return ({"boot": True}, ", until the machine goes down") if arguments.boot else ({}, "")
+        return f", until {when(arguments.until)}"
+    return ", until the machine goes down" if arguments.boot else ""
 
 
 async def _revoke(client: Client, arguments: argparse.Namespace) -> Answer:
-    place = (arguments.domain, arguments.destination)
-    await client.call("Revoke", *place, direction(arguments))
+    await _call(client, arguments)
     return done(arguments, f"revoked: {where(arguments)} from {arguments.domain}")
+
+
+async def _call(client: Client, arguments: argparse.Namespace) -> Any:
+    asked = request(arguments)
+    return await client.call(asked.method, *asked.arguments, asked.options)
 
 
 async def _explain(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -122,7 +126,7 @@ async def _status(client: Client, _arguments: argparse.Namespace) -> Answer:
 
 
 async def _up(client: Client, arguments: argparse.Namespace) -> Answer:
-    await client.call("Up", {})
+    await _call(client, arguments)
     return done(arguments, "up: what is stored is in force")
 
 
@@ -130,7 +134,7 @@ async def _down(client: Client, arguments: argparse.Namespace) -> Answer:
     if not arguments.yes and not await ask("This lifts every guard. Go on?"):
         msg = "Nothing was done. 'appfwctl down --yes' does it without asking."
         raise AppfwdError(msg)
-    await client.call("Down", {})
+    await _call(client, arguments)
     return done(arguments, "down: nothing of appfwd is in the kernel; 'appfwctl up' undoes it")
 
 
@@ -152,6 +156,9 @@ COMMANDS: Mapping[str, Command] = {
     "bridge": bridge,
     "observed": observed,
     "confirm": confirm,
+    "plan": plan,
+    "apply": apply,
+    "export": export,
     "up": _up,
     "down": _down,
 }

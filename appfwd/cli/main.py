@@ -14,8 +14,10 @@ from appfwd.bus.client import Client
 from appfwd.cli.answer import Answer
 from appfwd.cli.commands import COMMANDS
 from appfwd.cli.console import for_people, say, tell
-from appfwd.cli.parser import build_parser
+from appfwd.cli.document import load
+from appfwd.cli.parser import parse
 from appfwd.cli.render import render
+from appfwd.cli.whole import syntax
 from appfwd.errors import AppfwdError
 
 
@@ -23,11 +25,19 @@ async def _ask(arguments: argparse.Namespace) -> Answer:
     return await COMMANDS[arguments.command](await Client.connect(), arguments)
 
 
+def _answer(arguments: argparse.Namespace) -> Answer:
+    # Before the event loop, in which the first interrupt from the keyboard would wait for a read.
+    load(getattr(arguments, "planned", arguments))
+    if getattr(arguments, "syntax", False):
+        return syntax(arguments)
+    return asyncio.run(_ask(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    chosen = build_parser().parse_args(arguments)
+    chosen = parse(arguments)
     try:
-        answer = asyncio.run(_ask(chosen))
+        answer = _answer(chosen)
     except AppfwdError as error:
         return _fail(error, as_json=chosen.json)
     except KeyboardInterrupt:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from appfwd import __version__
 from appfwd.cli.durations import parse_duration, parse_length, parse_until
+from appfwd.cli.requests import PLANNED
 
 _DESTINATION = "like 10.0.0.5:3128, 10.0.0.0/8:80-90/tcp, [2001:db8::/32]:443, any:53/udp"
 _DOMAIN = "an SELinux process type, like mozilla_t"
@@ -14,7 +16,8 @@ _EXIT = """exit status: 0 done; 1 failed; 2 wrong arguments; 3 unknown domain; 4
 guard or fence, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7 the policy lacks what
 is asked; 8 another module opens our packets; 9 the policy could not be loaded; 10 nftables refused;
 11 the kernel differs from what was asked; 12 the store failed; 13 busy; 14 the daemon cannot be
-reached. 'explain' exits with 20 where the verdict is denied and 21 where it is partly."""
+reached. 'explain' exits with 20 where the verdict is denied and 21 where it is partly, and 'apply
+--check' with 22 where the document is not in force."""
 
 
 class _Commands:
@@ -54,10 +57,43 @@ def build_parser() -> argparse.ArgumentParser:
     _bridge(commands.add("bridge", "what becomes of packets without a label (shown without more)"))
     _observed(commands.add("observed", "unlabelled traffic that was seen under 'bridge observe'"))
     commands.add("confirm", "make changes that were made with --for permanent")
+    _whole(commands)
     commands.add("up", "bring what is stored back into force")
     down = commands.add("down", "take the table and the policy module away; what is stored stays")
     _yes(down)
     return parser
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; of ``plan`` the command that is planned too, as ``planned``."""
+    parser = build_parser()
+    arguments = parser.parse_args(words)
+    if arguments.command == "plan":
+        arguments.planned = planned = build_parser().parse_args(arguments.change)
+        modes = PLANNED.get(planned.command)
+        if modes is None or (modes and planned.mode not in modes):
+            names = ", ".join(PLANNED)
+            parser.error(f"what can be planned is a change: one of {names}")
+        arguments.json = arguments.json or planned.json
+    return arguments
+
+
+def _whole(commands: _Commands) -> None:
+    plan = commands.add("plan", "what another command would change, and who gains and who loses")
+    plan.add_argument(
+        "change", nargs=argparse.REMAINDER, help="the command, like: grant mozilla_t any:443"
+    )
+    apply = commands.add("apply", "make guards, grants and fences those of a document, all at once")
+    what = apply.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 22 where it would change"
+    )
+    what.add_argument(
+        "--syntax", action="store_true", help="only see whether it is a document, without a daemon"
+    )
+    _yes(apply)
+    apply.add_argument("file", help="a document as 'export' prints it; - is standard input")
+    commands.add("export", "print the document of what is guarded, granted and fenced now")
 
 
 def _guards(commands: _Commands) -> None:

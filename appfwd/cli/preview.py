@@ -16,12 +16,17 @@ _SHOWN_AT_MOST = 20
 
 
 async def agreed(
-    client: Client, arguments: argparse.Namespace, change: str, options: Mapping[str, object]
+    client: Client,
+    arguments: argparse.Namespace,
+    change: str,
+    options: Mapping[str, object],
+    *,
+    ask_always: bool = False,
 ) -> None:
     """Tell what ``change`` (as of Preview) would cut, and have it agreed to.
 
     What nobody could be asked about is done with a warning, unless it would cut the caller's own
-    connection for good.
+    connection for good. ``ask_always`` asks also about what would cut nothing.
 
     Raises:
         AppfwdError: it is not to be done.
@@ -36,16 +41,17 @@ async def agreed(
         tell(f"appfwctl: What would be lost cannot be told: {error}\n")
         return
     tell("".join(line + "\n" for line in _told(found)))
-    if arguments.yes or not (found["total"] or found["cut"]):
+    if arguments.yes or not (ask_always or found["total"] or found["cut"]):
         return
     if interactive():
         if not await ask("Go on?"):
             msg = "Nothing was done. With --yes it is done without asking."
             raise AppfwdError(msg)
-    elif found["cut"] and arguments.seconds is None:
+    elif found["cut"] and getattr(arguments, "seconds", None) is None:
+        trial = "--for 60s, so that it goes back unless you confirm it, or "
         msg = (
             "Nothing was done: it would cut the connection that you are using, for good. "
-            "Use --for 60s, so that it goes back unless you confirm it, or --yes."
+            f"Use {trial if 'seconds' in arguments else ''}--yes."
         )
         raise AppfwdError(msg)
 

@@ -9,7 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from appfwd.cli.render_plan import plan_lines
+
 Lines = Iterator[str]
+
+#: What a planned member has not: it is neither ended nor without its domain.
+_STANDING = {"dormant": False, "ended": False}
 
 
 def render(kind: str, value: Any, *, terminal: bool) -> str:
@@ -132,6 +137,14 @@ def _who_reaches(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  #
         return
     cells = [(r["domain"], r["verdict"], r["through"], ",".join(r["labels"])) for r in rows]
     yield from table(cells, ("DOMAIN", "VERDICT", "THROUGH", "LABELS"), terminal=terminal)
+
+
+def _plan(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
+    yield from plan_lines(value, lambda row: tuple(_notes({**row, **_STANDING})))
+
+
+def _export(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
+    yield from value["document"].splitlines()
 
 
 def _types(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
@@ -282,6 +295,8 @@ _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
     "rules": _rules,
     "explain": _explain,
     "who": _who_reaches,
+    "plan": _plan,
+    "export": _export,
     "types": _types,
     "domains": _domains,
     "labels": _labels,

@@ -8,10 +8,8 @@ import time
 from appfwd.bus.client import Client
 from appfwd.cli.answer import Answer, done, every_row, goes_back, trial, whole
 from appfwd.cli.preview import agreed
+from appfwd.cli.requests import MODES, request, strict
 from appfwd.errors import InvalidArgument
-
-#: What the daemon calls the modes of the command line.
-_MODES = {"open": "open", "observe": "observed", "close": "closed"}
 
 
 async def baseline(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -32,14 +30,11 @@ async def bridge(client: Client, arguments: argparse.Namespace) -> Answer:
     if arguments.mode is None:
         value = await client.properties()
         return Answer("bridge", {"bridge": value["Bridge"], "strict": value["Strict"]})
-    mode, options = _MODES[arguments.mode], trial(arguments)
-    strict: dict[str, object] = {}
     if arguments.mode == "close":
-        strict = {"strict": True} if arguments.strict else {}
-        await agreed(client, arguments, "bridge-closed", strict)
-    begun = time.time()
-    await client.call("SetBridge", mode, {**strict, **options})
-    text = f"the bridge is {mode}{', strictly' if strict else ''}"
+        await agreed(client, arguments, "bridge-closed", strict(arguments))
+    begun, asked = time.time(), request(arguments)
+    await client.call(asked.method, *asked.arguments, asked.options)
+    text = f"the bridge is {MODES[arguments.mode]}{', strictly' if strict(arguments) else ''}"
     return done(arguments, text, **await goes_back(client, arguments, begun))
 
 

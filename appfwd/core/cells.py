@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Destination, Direction, Rectangle
 from appfwd.model.fence import Fence
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Grant, Guard, Member
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -42,41 +46,64 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class _Item:
-    """A rectangle and what it says: a member of the desired state."""
+class Box(Generic[H]):
+    """A box of the destination space; the same ``said`` holds for all of its points."""
+
+    direction: Direction
+    peer: AddressRange
+    services: Interval
+    said: H
+
+
+@dataclass(frozen=True)
+class _Item(Generic[T]):
+    """A rectangle and what it says."""
 
     rectangle: Rectangle
-    member: Member
+    says: T
 
 
 def cells(state: DesiredState) -> tuple[Cell, ...]:
     """Return the cells of ``state`` in a fixed order; the points of no cell are of no claim."""
-    result: list[Cell] = []
+    return tuple(
+        Cell(box.direction, box.peer, box.services, box.said)
+        for box in boxes(placed(state), claim_of)
+    )
+
+
+def placed(state: DesiredState) -> Iterator[tuple[Destination, Member]]:
+    """Yield what ``state`` says of where."""
+    yield from ((member.destination, member) for member in state.guards)
+    yield from ((member.destination, member) for member in state.grants)
+    yield from ((place, member) for member in state.fences for place in member.spared())
+
+
+def boxes(
+    what: Iterable[tuple[Destination, T]], together: Callable[[Iterable[T]], H]
+) -> Iterator[Box[H]]:
+    """Cut the destination space into disjoint boxes, in a fixed order.
+
+    ``what`` is said of where; ``together`` gives what all that is said of one point comes to.
+    """
+    said = list(what)
     for direction in Direction:
-        items = list(_items(state, direction))
+        items = [
+            _Item(rectangle, says)
+            for destination, says in said
+            if destination.direction is direction
+            for rectangle in destination.rectangles()
+        ]
         for family in Family:
             of_family = [i for i in items if i.rectangle.peer.family is family]
-            result.extend(_join(direction, family, _slabs(of_family)))
-    return tuple(result)
+            yield from _join(direction, family, _slabs(of_family, together))
 
 
-def _items(state: DesiredState, direction: Direction) -> Iterator[_Item]:
-    claims: list[tuple[Destination, Member]] = [(m.destination, m) for m in state.guards]
-    claims += [(m.destination, m) for m in state.grants]
-    claims += [(destination, m) for m in state.fences for destination in m.spared()]
-    for destination, member in claims:
-        if destination.direction is direction:
-            for rectangle in destination.rectangles():
-                yield _Item(rectangle, member)
-
-
-_Slab = tuple[int, int, tuple[tuple[Interval, Claim], ...]]
-
-
-def _slabs(items: list[_Item]) -> Iterator[_Slab]:
-    """Yield (first address, last address, claims by service), in order of address."""
+def _slabs(
+    items: list[_Item[T]], together: Callable[[Iterable[T]], H]
+) -> Iterator[tuple[int, int, tuple[tuple[Interval, H], ...]]]:
+    """Yield (first address, last address, what is said by service), in order of address."""
     begins = sorted(items, key=lambda item: item.rectangle.peer.first)
-    active: list[tuple[int, int, _Item]] = []  # heap by last address
+    active: list[tuple[int, int, _Item[T]]] = []  # heap by last address
     at, position = 0, 0
     while position < len(begins) or active:
         if not active:
@@ -88,32 +115,35 @@ def _slabs(items: list[_Item]) -> Iterator[_Slab]:
         last = active[0][0]
         if position < len(begins):
             last = min(last, begins[position].rectangle.peer.first - 1)
-        yield at, last, _services([entry[2] for entry in active])
+        yield at, last, _services([entry[2] for entry in active], together)
         while active and active[0][0] == last:
             heapq.heappop(active)
         at = last + 1
 
 
-def _services(items: list[_Item]) -> tuple[tuple[Interval, Claim], ...]:
-    """Cut the service line where an item begins or ends; join neighbours of the same claim."""
+def _services(
+    items: list[_Item[T]], together: Callable[[Iterable[T]], H]
+) -> tuple[tuple[Interval, H], ...]:
+    """Cut the service line where an item begins or ends; join neighbours that say the same."""
     borders = sorted(
         {item.rectangle.services.first for item in items}
         | {item.rectangle.services.last + 1 for item in items}
     )
-    result: list[tuple[Interval, Claim]] = []
+    result: list[tuple[Interval, H]] = []
     for first, after in itertools.pairwise(borders):
         here = [i for i in items if i.rectangle.services.overlaps(Interval(first, after - 1))]
         if not here:
             continue
-        claim = _claim(item.member for item in here)
-        if result and result[-1][1] == claim and result[-1][0].last == first - 1:
-            result.append((Interval(result.pop()[0].first, after - 1), claim))
+        said = together(item.says for item in here)
+        if result and result[-1][1] == said and result[-1][0].last == first - 1:
+            result.append((Interval(result.pop()[0].first, after - 1), said))
         else:
-            result.append((Interval(first, after - 1), claim))
+            result.append((Interval(first, after - 1), said))
     return tuple(result)
 
 
-def _claim(members: Iterable[Member]) -> Claim:
+def claim_of(members: Iterable[Member]) -> Claim:
+    """Return the claim that members have on one point together."""
     guarded, granted, spared = False, set[str](), set[str]()
     for member in members:
         match member:
@@ -127,16 +157,20 @@ def _claim(members: Iterable[Member]) -> Claim:
     return Claim(guarded, frozenset(granted), frozenset(() if guarded else spared))
 
 
-def _join(direction: Direction, family: Family, slabs: Iterable[_Slab]) -> list[Cell]:
-    """Turn slabs into cells, joining over neighbouring slabs where interval and claim are equal."""
-    open_from: dict[tuple[Interval, Claim], int] = {}
-    done: list[Cell] = []
+def _join(
+    direction: Direction,
+    family: Family,
+    slabs: Iterable[tuple[int, int, tuple[tuple[Interval, H], ...]]],
+) -> list[Box[H]]:
+    """Turn slabs into boxes, joined over neighbouring slabs with the same interval that say so."""
+    open_from: dict[tuple[Interval, H], int] = {}
+    done: list[Box[H]] = []
     expected = -1
 
-    def close(keys: Iterable[tuple[Interval, Claim]], last: int) -> None:
-        for services, claim in keys:
-            first = open_from.pop((services, claim))
-            done.append(Cell(direction, AddressRange(family, first, last), services, claim))
+    def close(keys: Iterable[tuple[Interval, H]], last: int) -> None:
+        for services, said in keys:
+            first = open_from.pop((services, said))
+            done.append(Box(direction, AddressRange(family, first, last), services, said))
 
     for first, last, parts in slabs:
         present = set(parts)
@@ -146,5 +180,5 @@ def _join(direction: Direction, family: Family, slabs: Iterable[_Slab]) -> list[
             open_from.setdefault(key, first)
         expected = last + 1
     close(list(open_from), expected - 1)
-    done.sort(key=lambda cell: (cell.peer, cell.services))
+    done.sort(key=lambda box: (box.peer, box.services))
     return done

@@ -37,7 +37,7 @@ def compile_state(
         return Artefacts(Module(), Table(), settings.bridge, active=False)
     types = types or NamedByContent()
     policy, contexts, bridge = machine.policy, machine.contexts, settings.bridge
-    state = _present(state, policy.domains)
+    state = present(state, policy.domains)
     own = kernel_rights(contexts)
     base = Base.of(state, machine)
     labelled = label_cells(cells(state), base, types, own)
@@ -58,7 +58,7 @@ def compile_state(
     return Artefacts(module, table, bridge, spare=spare)
 
 
-def _present(state: DesiredState, domains: frozenset[str]) -> DesiredState:
+def present(state: DesiredState, domains: frozenset[str]) -> DesiredState:
     """Return the state without what it says of domains that the policy lacks."""
     return replace(
         state,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from appfwd.errors import InvalidArgument, InvalidOption, PolicyUnsupported, shown
 from appfwd.manager.parts import FENCE, Options, Parts, destination_of, fence_of
 from appfwd.model.changes import (
@@ -19,9 +21,10 @@ from appfwd.model.changes import (
 )
 from appfwd.model.domain import parse_domain
 from appfwd.model.ends import After, At, End, WithBoot
+from appfwd.model.fence import Fence
 from appfwd.model.options import check_options
-from appfwd.model.state import Bridge, Grant, Guard
-from appfwd.ports import Caller
+from appfwd.model.state import Bridge, Grant, Guard, Member
+from appfwd.ports import Caller, Stored
 
 #: Seconds that something can be on trial for, at the most.
 TRIAL_AT_MOST = 86_400
@@ -33,8 +36,21 @@ _LAST_TIME = 253_402_300_799.0
 _ENDS = {"for": int, "until": float, "boot": bool}
 
 
+class Asked(NamedTuple):
+    """What a request comes to: a change, and the member that it is about, where it adds one.
+
+    Of a fence that is the fence as it would be were its domain not fenced yet.
+    """
+
+    change: Change
+    member: Member | None = None
+
+
 class Changes(Parts):
-    """Grants, guards, fences and settings."""
+    """Grants, guards, fences and settings.
+
+    A request is first made a change (``asked_...``), which can be planned as well as submitted.
+    """
 
     async def grant(self, caller: Caller, domain: str, destination: str, options: Options) -> str:
         """Open ``destination`` to ``domain``, for good or until an end; return the grant's id.
@@ -43,9 +59,14 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        return await self._add(await self.asked_grant(domain, destination, options), caller)
+
+    async def asked_grant(self, domain: str, destination: str, options: Options) -> Asked:
+        """Return what a grant comes to."""
         place, end = destination_of(destination, options, _ENDS), end_of(options)
         grant = Grant(await self._domain(domain), place)
-        return await self._add(grant, add_grant(grant, end), caller)
+        self._hold_active()
+        return Asked(add_grant(grant, end), grant)
 
     async def revoke(self, caller: Caller, domain: str, destination: str, options: Options) -> None:
         """Take a grant away. The domain need not be in the policy any more.
@@ -55,10 +76,13 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        await self._submit(await self.asked_revoke(domain, destination, options), caller)
+
+    async def asked_revoke(self, domain: str, destination: str, options: Options) -> Asked:
+        """Return what taking a grant away comes to."""
         place, name = destination_of(destination, options), parse_domain(domain)
         aliases = (await self._kernel.policy()).aliases
-        grant = Grant(aliases.get(name, name), place)
-        await self._reconciler.submit(remove_grant(grant), caller.uid)
+        return Asked(remove_grant(Grant(aliases.get(name, name), place)))
 
     async def guard(self, caller: Caller, destination: str, options: Options) -> str:
         """Shut ``destination`` to all but those granted; return the guard's id.
@@ -67,8 +91,13 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        return await self._add(await self.asked_guard(destination, options), caller)
+
+    async def asked_guard(self, destination: str, options: Options) -> Asked:
+        """Return what a guard comes to."""
         guard = Guard(destination_of(destination, options, _FOR))
-        return await self._add(guard, add_guard(guard, self._trial(options)), caller)
+        self._hold_active()
+        return Asked(add_guard(guard, self._trial(options)), guard)
 
     async def unguard(self, caller: Caller, destination: str, options: Options) -> None:
         """Take a guard away.
@@ -78,8 +107,11 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
-        guard = Guard(destination_of(destination, options))
-        await self._reconciler.submit(remove_guard(guard), caller.uid)
+        await self._submit(await self.asked_unguard(destination, options), caller)
+
+    async def asked_unguard(self, destination: str, options: Options) -> Asked:
+        """Return what taking a guard away comes to."""
+        return Asked(remove_guard(Guard(destination_of(destination, options))))
 
     async def fence(self, caller: Caller, domain: str, options: Options) -> str:
         """Shut ``domain`` in: it reaches only what it is granted; return the fence's id.
@@ -89,14 +121,15 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        return await self._add(await self.asked_fence(domain, options), caller)
+
+    async def asked_fence(self, domain: str, options: Options) -> Asked:
+        """Return what a fence comes to."""
         check_options(options, {**FENCE, **_FOR})
         self._hold_active()
         name = await self._domain(domain)
         fence = fence_of(name, options, await self._kernel.machine())
-        stored = await self._reconciler.submit(add_fence(fence, self._trial(options)), caller.uid)
-        made = stored.state.fence_of(name)
-        assert made is not None  # noqa: S101 - the change made it
-        return stored.records[made].id
+        return Asked(add_fence(fence, self._trial(options)), fence)
 
     async def unfence(self, caller: Caller, domain: str, options: Options) -> None:
         """Take a fence away. The domain need not be in the policy any more.
@@ -106,10 +139,14 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        await self._submit(await self.asked_unfence(domain, options), caller)
+
+    async def asked_unfence(self, domain: str, options: Options) -> Asked:
+        """Return what taking a fence away comes to."""
         check_options(options, {})
         name = parse_domain(domain)
         aliases = (await self._kernel.policy()).aliases
-        await self._reconciler.submit(remove_fence(aliases.get(name, name)), caller.uid)
+        return Asked(remove_fence(aliases.get(name, name)))
 
     async def set_bridge(self, caller: Caller, mode: str, options: Options) -> None:
         """Open, observe or close the bridge for unlabelled packets.
@@ -119,13 +156,16 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        await self._submit(await self.asked_bridge(mode, options), caller)
+
+    async def asked_bridge(self, mode: str, options: Options) -> Asked:
+        """Return what a change of the bridge comes to."""
         check_options(options, {"strict": bool, **_FOR})
         bridge, strict = parse_bridge(mode), bool(options.get("strict", False))
         if strict and bridge is not Bridge.CLOSED:
             msg = "Option 'strict' goes with the mode 'closed' alone."
             raise InvalidOption(msg)
-        change = set_bridge(bridge, strict=strict, trial=self._trial(options))
-        await self._reconciler.submit(change, caller.uid)
+        return Asked(set_bridge(bridge, strict=strict, trial=self._trial(options)))
 
     async def set_baseline(self, caller: Caller, enabled: bool, options: Options) -> None:  # noqa: FBT001
         """Label every port with the policy's own packet types, or no longer.
@@ -135,13 +175,15 @@ class Changes(Parts):
             AppfwdError: nothing was changed.
 
         """
+        await self._submit(await self.asked_baseline(options, on=enabled), caller)
+
+    async def asked_baseline(self, options: Options, *, on: bool) -> Asked:
+        """Return what a change of the baseline comes to."""
         check_options(options, _FOR)
         trial = self._trial(options)
-        if enabled:
-            baseline = (await self._kernel.machine()).baseline
-            if not baseline:
-                raise PolicyUnsupported(" ".join(baseline.report))
-        await self._reconciler.submit(set_baseline(on=enabled, trial=trial), caller.uid)
+        if on:
+            await self._hold_baseline()
+        return Asked(set_baseline(on=on, trial=trial))
 
     async def confirm(self, caller: Caller, options: Options) -> int:
         """Make what is on trial permanent; return how many changes that were.
@@ -157,17 +199,31 @@ class Changes(Parts):
 
     async def up(self, caller: Caller, options: Options) -> None:
         """Bring the desired state back into the kernel after :meth:`down`."""
-        check_options(options, {})
-        await self._reconciler.submit(set_active(active=True), caller.uid)
+        await self._submit(self.asked_active(options, active=True), caller)
 
     async def down(self, caller: Caller, options: Options) -> None:
         """Take table and module out of the kernel; the desired state stays stored."""
-        check_options(options, {})
-        await self._reconciler.submit(set_active(active=False), caller.uid)
+        await self._submit(self.asked_active(options, active=False), caller)
 
-    async def _add(self, member: Grant | Guard, change: Change, caller: Caller) -> str:
-        self._hold_active()
-        stored = await self._reconciler.submit(change, caller.uid)
+    def asked_active(self, options: Options, *, active: bool) -> Asked:
+        """Return what bringing all into the kernel, or out of it, comes to."""
+        check_options(options, {})
+        return Asked(set_active(active=active))
+
+    async def _hold_baseline(self) -> None:
+        baseline = (await self._kernel.machine()).baseline
+        if not baseline:
+            raise PolicyUnsupported(" ".join(baseline.report))
+
+    async def _submit(self, asked: Asked, caller: Caller) -> Stored:
+        return await self._reconciler.submit(asked.change, caller.uid)
+
+    async def _add(self, asked: Asked, caller: Caller) -> str:
+        stored = await self._submit(asked, caller)
+        member = asked.member
+        if isinstance(member, Fence):  # what it keeps may be known from before
+            member = stored.state.fence_of(member.domain)
+        assert member is not None  # noqa: S101 - the change added it
         return stored.records[member].id
 
     def _trial(self, options: Options) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ class Parts:
         self._reconciler, self._kernel = reconciler, kernel
         self._selinux, self._observer = selinux, observer
         self._processes = processes
+        self._planning = asyncio.Lock()
 
     async def _domain(self, text: str) -> str:
         return known_domain(parse_domain(text), await self._kernel.policy())

@@ -25,7 +25,7 @@ from appfwd.model.destination import Direction
 from appfwd.model.options import check_options, direction_of, page_of
 from appfwd.model.state import Member
 from appfwd.model.state import place as place_text
-from appfwd.ports import Caller
+from appfwd.ports import Caller, Rows
 
 _LIST = {"kind": str, "domain": str, "direction": str, "ended": bool, **PAGE}
 
@@ -121,12 +121,12 @@ class Queries(Parts):
         module = loaded_module(machine.policy, machine.contexts)
         rows = list(element_rows(table))
         return {
-            "labels": [label_row(n, c, module) for n, c in sorted(table.contexts.items())],
-            "elements": rows[page],
+            "labels": Rows(label_row(n, c, module) for n, c in sorted(table.contexts.items())),
+            "elements": Rows(rows[page]),
             "total": len(rows),
-            "counters": [
+            "counters": Rows(
                 {"map": name, **counts} for name, counts in sorted(counters(listing).items())
-            ],
+            ),
         }
 
     async def get_baseline(self, _caller: Caller, options: Options) -> Row:
@@ -144,7 +144,7 @@ class Queries(Parts):
         ]
         return {
             "enabled": self._reconciler.stored.state.settings.baseline,
-            "rows": rows[page],
+            "rows": Rows(rows[page]),
             "total": len(rows),
             "report": list(baseline.report),
         }

@@ -13,7 +13,7 @@ from appfwd.model.fence import Fence
 from appfwd.model.running import Connection, Running
 from appfwd.model.services import LAST_PROTOCOL, PROTOCOL_NAMES, Interval, ServiceBox, service_boxes
 from appfwd.model.state import Ended, Guard, Member
-from appfwd.ports import Record
+from appfwd.ports import Record, Rows
 
 Row = dict[str, Any]
 _ALL_PORTS = (0, 65535)
@@ -72,7 +72,7 @@ def running_row(running: Running, grants: int, connections: int) -> Row:
         "more_programs": len(running.programs[PROGRAMS_AT_MOST:]),
         "processes": running.processes,
         "grants": grants,
-        "connections": [_connection_row(one) for one in running.connections[:connections]],
+        "connections": Rows(_connection_row(one) for one in running.connections[:connections]),
         "more_connections": len(running.connections[connections:]),
         "complete": running.complete,
     }

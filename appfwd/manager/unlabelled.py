@@ -9,6 +9,7 @@ from appfwd.core.lines import within
 from appfwd.core.machine import Machine
 from appfwd.core.rule import Rule
 from appfwd.errors import InvalidArgument, InvalidOption, shown
+from appfwd.manager.documents import change_of, parsed
 from appfwd.manager.parts import PAGE, Options, Parts, Row, fence_of
 from appfwd.model.changes import (
     Change,
@@ -23,7 +24,7 @@ from appfwd.model.domain import known_domain, parse_domain
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.options import PAGE_AT_MOST, check_options, direction_of, page_of
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, place
-from appfwd.ports import Caller
+from appfwd.ports import Caller, Rows
 
 _CHOSEN = {"domain": str, "direction": str, "baseline": bool}
 _OWN = {"domain": str, "destination": str, "direction": str}
@@ -36,6 +37,7 @@ _CHANGES = {
     "baseline-on": (None, True),
     "baseline-off": (None, False),
 }
+_WITH_SUBJECT = ("apply", "fence", "guard")
 
 
 class Unlabelled(Parts):
@@ -81,12 +83,17 @@ class Unlabelled(Parts):
     async def preview(self, _caller: Caller, change: str, options: Options) -> Row:
         """Say who would lose what by a change, of what was observed; nothing is changed.
 
-        ``subject`` of the options is what is fenced or guarded. ``domain`` and ``destination`` are
-        the caller's own connection, and ``cut`` and ``why`` tell of it.
+        ``subject`` of the options is what is fenced or guarded, or the document to apply.
+        ``domain`` and ``destination`` are the caller's own connection; ``cut`` and ``why`` tell
+        of it.
         """
         check_options(options, _PREVIEW)
         now, machine = self._reconciler.stored.state, await self._kernel.machine()
-        then = _change(change, options, machine)(now)
+        if change == "apply":
+            text = _subject(change, options)
+            then = change_of(await parsed(text, machine, now), machine)(now)
+        else:
+            then = _change(change, options, machine)(now)
         before, after = Rule(now, machine), Rule(then, machine)
         lost = [
             _loss_row(one)
@@ -100,7 +107,8 @@ class Unlabelled(Parts):
                 f"your own connection ({own.domain}, {place(own.destination)}) would be cut; "
                 f"'{_grant_command(own)}' keeps it"
             )
-        return {"loses": lost[:PAGE_AT_MOST], "total": len(lost), "cut": bool(why), "why": why}
+        rows = Rows(lost[:PAGE_AT_MOST])
+        return {"loses": rows, "total": len(lost), "cut": bool(why), "why": why}
 
     def _closed(self, options: Options) -> DesiredState:
         """Return the present state with the bridge closed, and the baseline that was asked for."""
@@ -124,7 +132,7 @@ def _change(word: str, options: Options, machine: Machine) -> Change:
     if word in ("fence", "guard"):
         return _of_subject(word, options, machine)
     if word not in _CHANGES:
-        known = ", ".join(f"'{name}'" for name in (*_CHANGES, "fence", "guard"))
+        known = ", ".join(f"'{name}'" for name in (*_CHANGES, *_WITH_SUBJECT))
         raise InvalidArgument(f"A change to preview is one of {known}, not {shown(word)}.")
     bridge, baseline = _CHANGES[word]
     if bridge is not None:
@@ -132,10 +140,14 @@ def _change(word: str, options: Options, machine: Machine) -> Change:
     return set_baseline(on=bool(baseline))
 
 
-def _of_subject(word: str, options: Options, machine: Machine) -> Change:
+def _subject(word: str, options: Options) -> str:
     if "subject" not in options:
         raise InvalidOption(f"With the change '{word}' goes the option 'subject'.")
-    subject = str(options["subject"])
+    return str(options["subject"])
+
+
+def _of_subject(word: str, options: Options, machine: Machine) -> Change:
+    subject = _subject(word, options)
     if word == "guard":
         direction = direction_of({"direction": options.get("subject-direction", "out")})
         return add_guard(Guard(parse_destination(subject, direction)))

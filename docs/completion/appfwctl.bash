@@ -3,7 +3,8 @@
 _appfwctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} words=() i
     local commands='guard unguard fence unfence grant revoke explain who list types domains rules'
-    commands+=' status baseline bridge observed confirm up down'
+    commands+=' status baseline bridge observed confirm plan apply export up down'
+    local planned='guard unguard fence unfence grant revoke baseline bridge apply up down'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -15,6 +16,13 @@ _appfwctl() {
     if ((${#words[@]} == 0)); then
         COMPREPLY=($(compgen -W "$commands --json --version --help" -- "$cur"))
         return
+    fi
+    if [[ ${words[0]} == plan ]]; then
+        words=("${words[@]:1}")
+        if ((${#words[@]} == 0)); then
+            COMPREPLY=($(compgen -W "$planned --json --help" -- "$cur"))
+            return
+        fi
     fi
     case ${COMP_WORDS[COMP_CWORD - 1]} in
         --kind) COMPREPLY=($(compgen -W 'grant guard fence' -- "$cur")); return ;;
@@ -34,6 +42,7 @@ _appfwctl() {
             'bridge open' | 'bridge observe') options+=' --for' ;;
             'bridge close') options+=' --strict --for --yes' ;;
             observed) options+=' --domain --with-baseline --accept --forget' ;;
+            apply*) options+=' --check --syntax --yes' ;;
             down) options+=' --yes' ;;
         esac
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
@@ -42,6 +51,7 @@ _appfwctl() {
     case "${words[*]}" in
         fence | unfence | grant | revoke | explain | types)
             COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")) ;;
+        apply) COMPREPLY=($(compgen -f -- "$cur")) ;;
         baseline) COMPREPLY=($(compgen -W 'on off show' -- "$cur")) ;;
         bridge) COMPREPLY=($(compgen -W 'open observe close' -- "$cur")) ;;
     esac

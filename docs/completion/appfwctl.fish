@@ -1,7 +1,7 @@
 # fish completion for appfwctl
 
 set -l commands guard unguard fence unfence grant revoke explain who list types \
-    domains rules status baseline bridge observed confirm up down
+    domains rules status baseline bridge observed confirm plan apply export up down
 
 function __appfwctl_domains
     ps -eo label= 2>/dev/null | cut -d: -f3 | sort -u
@@ -33,6 +33,9 @@ complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a baseline 
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a bridge -d 'Packets without a label'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a observed -d 'Unlabelled traffic that was seen'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a confirm -d 'Make changes made with --for permanent'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a plan -d 'What another command would change'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a apply -d 'Make everything as a document says'
+complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a export -d 'Print the document of what is so now'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a up -d 'Bring everything into force'
 complete -c appfwctl -n "not __fish_seen_subcommand_from $commands" -a down -d 'Take everything away'
 complete -c appfwctl -n '__fish_seen_subcommand_from guard unguard grant revoke explain who' -l in -d Inbound
@@ -56,4 +59,9 @@ complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l accept -d 'Gra
 complete -c appfwctl -n '__fish_seen_subcommand_from observed' -l forget -d 'Forget all of it'
 complete -c appfwctl -n '__fish_seen_subcommand_from list' -l kind -x -a 'grant guard fence'
 complete -c appfwctl -n '__fish_seen_subcommand_from list domains observed' -l domain -x -a '(__appfwctl_domains)'
+complete -c appfwctl -n '__fish_seen_subcommand_from plan; and not __fish_seen_subcommand_from guard unguard fence unfence grant revoke baseline bridge apply up down' -a 'guard unguard fence unfence grant revoke baseline bridge apply up down'
+complete -c appfwctl -n '__fish_seen_subcommand_from apply' -l check -d 'Only tell whether it is in force'
+complete -c appfwctl -n '__fish_seen_subcommand_from apply' -l syntax -d 'Only see whether it is a document'
+complete -c appfwctl -n '__fish_seen_subcommand_from apply' -l yes -d 'Do not ask'
+complete -c appfwctl -n '__fish_seen_subcommand_from apply' -F
 complete -c appfwctl -n '__fish_seen_subcommand_from down' -l yes -d 'Do not ask'

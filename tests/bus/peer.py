@@ -240,8 +240,8 @@ def property_call(member: str, *body: str) -> Any:
 
 
 def manager_call(member: str, *body: Any, flags: MessageFlag = MessageFlag.NONE) -> Any:
-    """Return a call of a manager's method: texts, truths, and dictionaries for options."""
-    kinds: dict[type, str] = {dict: "a{sv}", bool: "b", str: "s"}
+    """Return a call of a manager's method: texts, truths, lists, and dictionaries for options."""
+    kinds: dict[type, str] = {dict: "a{sv}", bool: "b", str: "s", list: "as"}
     signature = "".join(kinds[type(part)] for part in body)
     arguments: Sequence[Any] = [options(**p) if isinstance(p, dict) else p for p in body]
     return to_daemon(member=member, signature=signature, body=list(arguments), flags=flags)

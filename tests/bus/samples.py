@@ -32,6 +32,9 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "AcceptObserved": ({},),
     "ForgetObserved": ({},),
     "Preview": ("bridge-closed", {}),
+    "Plan": ("Guard", ["10.0.0.9"], {}),
+    "Apply": ('[[guard]]\ndestination = "10.0.0.9:443/tcp"\n', {}),
+    "Export": ({},),
     "SetBaseline": (True, {}),
     "SetBridge": ("closed", {}),
     "Confirm": ({},),
@@ -40,7 +43,7 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
 }
 READING = (
     *("List", "Explain", "Who", "GetRules", "GetBaseline", "ListTypes", "ListObserved"),
-    *("ListDomains", "Preview"),
+    *("ListDomains", "Preview", "Plan", "Export"),
 )
 CHANGING = tuple(name for name in CALLS if name not in READING)
 

@@ -35,6 +35,7 @@ _PLACED = ("Revoke", "Unguard", "Explain")
 OPTIONS: dict[str, Iterable[str]] = {
     **dict.fromkeys(_PLACED, parts.PLACE),
     **dict.fromkeys(("Up", "Down", "Confirm", "ForgetObserved", "Unfence"), ()),
+    **dict.fromkeys(("Apply", "Export", "Plan"), ()),
     "Grant": {*parts.PLACE, *changes._ENDS},
     "Fence": {*parts.FENCE, *changes._FOR},
     "Guard": {*parts.PLACE, *changes._FOR},
@@ -164,6 +165,8 @@ def test_no_other_error_stands_there() -> None:
         ("ListObserved", "key of a row"),
         ("ListDomains", "key of a row"),
         ("Preview", "key of the preview"),
+        ("Plan", "key of the plan"),
+        ("Apply", "key of what was applied"),
     ],
 )
 def test_keys_and_types_of_results_are_those_of_the_live_bus(
@@ -193,6 +196,9 @@ def test_rows_within_the_rules_have_the_keys_that_are_named(daemon: Daemon, root
     [
         ("GetBaseline", "key of the baseline", "rows"),
         ("Preview", "key of the preview", "loses"),
+        ("Plan", "key of the plan", "members"),
+        ("Plan", "key of the plan", "effects"),
+        ("Plan", "key of the plan", "elements"),
         ("ListDomains", "key of a row", "connections"),
     ],
 )

@@ -122,6 +122,15 @@ class Nonsense:
             return {self.value(kind[2]): self.value(kind[3:-1], depth) for _ in some}
         return [self.value(kind[1:], depth) for _ in some]
 
+    def argument(self, kind: str) -> Any:
+        """Return nonsense that is right in shape for an argument: a text, texts, or options."""
+        if kind == "as":
+            return [self.text() for _ in range(self.dice.randrange(4))]
+        if kind == "s":
+            return self.text()
+        inner = self.kind()
+        return {self.text(): Variant(inner, self.value(inner))}
+
 
 def _parts(kinds: str) -> Iterator[str]:
     """Split a signature into complete types."""
@@ -138,10 +147,7 @@ def _random_call(made: Nonsense) -> Any:
     dice = made.dice
     method = dice.choice(METHODS)
     if dice.random() < 0.5 and method.takes[0][1] == "s":
-        body = [
-            made.text() if kind == "s" else {made.text(): Variant(k := made.kind(), made.value(k))}
-            for _, kind in method.takes
-        ]
+        body = [made.argument(kind) for _, kind in method.takes]
         return to_daemon(member=method.name, signature=method.signature, body=body)
     kinds = [made.kind() for _ in range(dice.randrange(4))] or ["d"]
     fields = dice.choice([{}, {"interface": PROPERTIES}])

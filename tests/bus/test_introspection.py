@@ -14,7 +14,7 @@ from tests.bus.world import ALLOWED, ROOT
 POLICY = ET.parse(ROOT / "dbus/org.appfwd1.policy").getroot()  # noqa: S314 - ours
 READING = {
     *("list", "explain", "who", "get-rules", "get-baseline", "list-types", "list-observed"),
-    *("list-domains", "preview", "status"),
+    *("list-domains", "preview", "plan", "export", "status"),
 }
 
 

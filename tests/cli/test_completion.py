@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from appfwd.cli.requests import PLANNED
 from tests.bus.world import ROOT
 from tests.cli.surface import Command, commands, general_options, names
 
@@ -74,11 +76,34 @@ def test_bash_offers_the_words_of_options_and_arguments() -> None:
     assert _bash("appfwctl", "bridge", "close", "--for", "") == {"60s", "5m", "1h"}
 
 
+CHANGES = {*PLANNED}
+
+
+def test_bash_offers_what_can_be_planned_and_goes_on_as_if_it_were_not() -> None:
+    assert _bash("appfwctl", "plan", "") == CHANGES | {"--json", "--help"}
+    assert _bash("appfwctl", "plan", "un") == {"unguard", "unfence"}
+    assert _bash("appfwctl", "plan", "grant", "moz") == {"mozilla_t"}
+    assert _bash("appfwctl", "plan", "bridge", "") == {"open", "observe", "close"}
+    assert _bash("appfwctl", "plan", "bridge", "close", "--s") == {"--strict"}
+
+
+def test_zsh_and_fish_offer_what_can_be_planned() -> None:
+    for name, around in (("_appfwctl", "1:command:({})'"), ("appfwctl.fish", " -a '{}'")):
+        text = (FOLDER / name).read_text("ascii")
+        lists = re.findall(re.escape(around).replace(r"\{\}", "([a-z ]+)"), text)
+        assert CHANGES in [set(one.split()) for one in lists]
+
+
+def test_bash_offers_files_to_apply(tmp_path: Path) -> None:
+    (tmp_path / "firewall.toml").touch()
+    assert _bash("appfwctl", "apply", f"{tmp_path}/f") == {f"{tmp_path}/firewall.toml"}
+
+
 def _zsh(command: Command) -> str:
     """Return what zsh's completion has for a command or a mode of one."""
     text = (FOLDER / "_appfwctl").read_text("ascii")
     within, _, name = command.name.replace(" ", "-").rpartition("-")
-    before, _, after = text.partition("\n}\n\n_appfwctl() {")
+    before, _, after = text.partition("\n}\n\n_appfwctl_argument() {")
     word = f"{within}-{name}" if within else name
     for case in (rf"^ +(?:[a-z-]+ \| )*{word}(?: \| [a-z-]+)*\)(.*?);;", r"^ +\*\)(.*?);;"):
         found = re.search(case, before if within else after, re.MULTILINE | re.DOTALL)

@@ -11,6 +11,7 @@ import pytest
 
 from appfwd import __version__
 from appfwd.cli.commands import VERDICTS
+from appfwd.cli.whole import DIFFERS
 from appfwd.errors import all_errors
 from tests.bus.world import ROOT
 from tests.cli.surface import Command, commands, general_options
@@ -62,7 +63,7 @@ def test_general_options_are_explained() -> None:
 
 def test_each_exit_status_stands_there() -> None:
     rows = re.findall(r"^([0-9]+)\t(.+)$", _section("EXIT STATUS"), re.MULTILINE)
-    statuses = {kind.exit_status for kind in all_errors()} | set(VERDICTS.values())
+    statuses = {kind.exit_status for kind in all_errors()} | {*VERDICTS.values(), DIFFERS}
     assert [int(status) for status, _ in rows] == sorted(statuses)
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from appfwd import __version__
 from appfwd.cli.commands import COMMANDS, VERDICTS
-from appfwd.cli.parser import build_parser
+from appfwd.cli.parser import build_parser, parse
+from appfwd.cli.requests import PLANNED
+from appfwd.cli.whole import DIFFERS
 from appfwd.errors import all_errors
 from tests.cli.surface import commands, general_options, names
 
@@ -35,6 +37,9 @@ GOOD = {
     "bridge close": [],
     "observed": [],
     "confirm": [],
+    "plan": ["grant", "mozilla_t", "10.0.0.5:3128"],
+    "apply": ["firewall.toml"],
+    "export": [],
     "up": [],
     "down": [],
 }
@@ -151,6 +156,12 @@ WRONG = [
     ["confirm", "all"],
     ["down", "--y"],
     ["up", "now"],
+    ["apply"],
+    ["apply", "--check", "--syntax", "a.toml"],
+    ["apply", "--for", "60s", "a.toml"],
+    ["apply", "a.toml", "b.toml"],
+    ["export", "a.toml"],
+    ["plan", "--for", "60s", "guard", "10.0.0.5"],
 ]
 
 
@@ -160,6 +171,56 @@ def test_wrong_arguments_end_with_status_2_and_how_it_is_used(
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         build_parser().parse_args(arguments)
+    assert caught.value.code == 2
+    assert "usage: appfwctl" in capsys.readouterr().err
+
+
+PLANS = [
+    ["guard", "--in", "any:22"],
+    ["unguard", "any:22"],
+    ["fence", "--no-dns", "mozilla_t"],
+    ["unfence", "mozilla_t"],
+    ["grant", "--for", "1h", "mozilla_t", "any:443"],
+    ["revoke", "mozilla_t", "any:443"],
+    ["baseline", "off"],
+    ["bridge", "close", "--strict"],
+    ["apply", "-"],
+    ["up"],
+    ["down"],
+]
+
+
+@pytest.mark.parametrize("words", PLANS, ids=" ".join)
+def test_a_plan_is_of_the_command_that_stands_after_it(words: list[str]) -> None:
+    planned = parse(["plan", *words]).planned
+    assert planned == parse(words)
+    for where in (
+        ["--json", "plan", *words],
+        ["plan", "--json", *words],
+        ["plan", *words, "--json"],
+    ):
+        assert parse(where).json
+    assert not parse(["plan", *words]).json
+
+
+def test_every_change_that_can_be_planned_is_tried_here() -> None:
+    assert {words[0] for words in PLANS} == set(PLANNED)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([], ["list"], ["plan", "up"], ["confirm"], ["observed", "--accept"], ["export"]),
+        *(["bridge"], ["baseline"], ["baseline", "show"], ["grant", "a_t"], ["frobnicate"]),
+        ["--version-of", "grant"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_planned_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["plan", *words])
     assert caught.value.code == 2
     assert "usage: appfwctl" in capsys.readouterr().err
 
@@ -175,7 +236,7 @@ def test_help_names_every_command_and_every_exit_status() -> None:
     said = build_parser().format_help()
     for name in names():
         assert f"\n    {name} " in said
-    statuses = {kind.exit_status for kind in all_errors()} | set(VERDICTS.values())
+    statuses = {kind.exit_status for kind in all_errors()} | {*VERDICTS.values(), DIFFERS}
     words = said.replace("\n", " ").replace(",", " ").split("exit status:")[1].split()
     assert {str(status) for status in statuses} <= set(words)
 

@@ -42,6 +42,10 @@ def test_inbound_is_a_destination_of_its_own(run: Run, daemon: Daemon) -> None:
 
 
 SEEN_KEYS = ("domain", "direction", "destination", "count", "first", "last")
+PLAN = {
+    *("members", "members_total", "settings", "effects", "effects_total", "policy", "policy_total"),
+    *("policy_loads", "elements", "elements_total", "commands", "commands_total", "transactions"),
+}
 JSON = [
     (["guard", "10.0.0.9"], {"command", "result", "id"}),
     (["unguard", PLACE], {"command", "result"}),
@@ -81,6 +85,10 @@ JSON = [
     (["observed", "--accept"], {"command", "result", "ids"}),
     (["observed", "--forget"], {"command", "result", "count"}),
     (["confirm"], {"command", "result", "count"}),
+    (["plan", "revoke", "mozilla_t", PLACE], PLAN),
+    (["apply", "-"], {"command", "result", "added", "removed"}),
+    (["apply", "--syntax", "-"], {"command", "result"}),
+    (["export"], {"document"}),
     (["up"], {"command", "result"}),
     (["down", "--yes"], {"command", "result"}),
 ]
@@ -102,7 +110,7 @@ def test_every_command_prints_json(
     root.call("Fence", "postgresql_t", {})
     done = run(*arguments, "--json")
     assert done.returncode == 0
-    assert not done.stderr or arguments[1] in ("on", "close")  # they tell what is lost
+    assert not done.stderr or arguments[1] in ("on", "close", "-")  # they tell what is lost
     value = json.loads(done.stdout)
     rows = value if isinstance(value, list) else [value]
     assert rows

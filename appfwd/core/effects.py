@@ -1,0 +1,131 @@
+"""Who gains and who loses by a change of the desired state, and where."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from appfwd.core.audience import Base
+from appfwd.core.cells import Box, Claim, boxes, claim_of, placed
+from appfwd.core.compiler import present
+from appfwd.core.lines import Segment, within
+from appfwd.core.machine import Machine
+from appfwd.model.destination import Destination, Direction
+from appfwd.model.fence import Fence
+from appfwd.model.policy import Rights
+from appfwd.model.services import Interval, Service
+from appfwd.model.state import DesiredState, Member
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Domains that reach ``where`` after a change and did not before, and the other way about."""
+
+    where: tuple[Box[None], ...]
+    gains: frozenset[str]
+    loses: frozenset[str]
+
+
+def effects(before: DesiredState, after: DesiredState, machine: Machine) -> tuple[Effect, ...]:
+    """Return what a change comes to, in a fixed order; a place is of one effect at most.
+
+    What policy lets a domain do whose fence goes is what it let it do when it was fenced.
+    """
+    machine = unfenced(machine, _gone(before, after))
+    old, new = _Reach(before, machine), _Reach(after, machine)
+    found: dict[tuple[frozenset[str], frozenset[str]], list[Box[None]]] = defaultdict(list)
+    for box in boxes(_both(old.state, new.state), _claims):
+        if old.base == new.base and box.said[0] == box.said[1]:
+            continue
+        for services, segment in within(machine.baseline.of(box.direction), box.services):
+            was, will = old.domains(box.said[0], segment), new.domains(box.said[1], segment)
+            if was != will:
+                place = Box(box.direction, box.peer, services, None)
+                found[will - was, was - will].append(place)
+    return tuple(Effect(tuple(_joined(where)), *key) for key, where in found.items())
+
+
+def unfenced(machine: Machine, fences: Iterable[Fence]) -> Machine:
+    """Return the machine as it will be without some fences, which hide what policy lets do."""
+    labels, unlabeled = dict(machine.policy.labels), machine.policy.unlabeled
+    for fence in fences:
+        one = frozenset({fence.domain})
+        for label, rights in labels.items():
+            labels[label] = rights | _kept(fence, label, one)
+        unlabeled |= _kept(fence, machine.contexts.unlabeled, one)
+    return replace(machine, policy=replace(machine.policy, labels=labels, unlabeled=unlabeled))
+
+
+def _kept(fence: Fence, label: str, one: frozenset[str]) -> Rights:
+    nobody = frozenset[str]()
+    may_send, may_recv = label in fence.kept.send, label in fence.kept.recv
+    return Rights(one if may_send else nobody, one if may_recv else nobody)
+
+
+def _gone(before: DesiredState, after: DesiredState) -> Iterator[Fence]:
+    return (fence for fence in before.fences if after.fence_of(fence.domain) is None)
+
+
+_Said = tuple[bool, Member | None]
+
+
+def _both(before: DesiredState, after: DesiredState) -> Iterator[tuple[Destination, _Said]]:
+    """Yield what either state says of where, and nothing of everywhere."""
+    for direction in Direction:
+        yield Destination(direction, None, Service()), (False, None)
+    yield from ((place, (False, member)) for place, member in placed(before))
+    yield from ((place, (True, member)) for place, member in placed(after))
+
+
+def _claims(said: Iterable[_Said]) -> tuple[Claim, Claim]:
+    mixed = [(of_after, member) for of_after, member in said if member is not None]
+    before = claim_of(member for of_after, member in mixed if not of_after)
+    return before, claim_of(member for of_after, member in mixed if of_after)
+
+
+class _Reach:
+    """Who reaches what by one desired state."""
+
+    def __init__(self, state: DesiredState, machine: Machine) -> None:
+        self._all = machine.policy.domains
+        self.state = present(state, self._all) if state.settings.active else DesiredState()
+        self.base = Base.of(self.state, machine)
+        self.domains = lru_cache(None)(self._domains)
+
+    def _domains(self, claim: Claim, segment: Segment | None) -> frozenset[str]:
+        if claim.guarded:
+            return claim.granted
+        label = segment if self.base.baseline else None
+        rights = self.base.rights(label)
+        base = self._all - self.base.fences.keys() if rights is None else _users(rights)
+        kept = _users(self.base.spared(label, claim.spared))
+        return (claim.granted | base | kept) & self._all
+
+
+def _users(rights: Rights) -> frozenset[str]:
+    return rights.send & rights.recv
+
+
+def _joined(where: Iterable[Box[None]]) -> Iterator[Box[None]]:
+    """Join boxes of the same addresses whose services follow each other."""
+    waiting: Box[None] | None = None
+    for box in where:
+        if waiting is not None and _follows(waiting, box):
+            services = Interval(waiting.services.first, box.services.last)
+            waiting = replace(waiting, services=services)
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting = box
+    if waiting is not None:
+        yield waiting
+
+
+def _follows(one: Box[None], following: Box[None]) -> bool:
+    return (one.direction, one.peer, one.services.last + 1) == (
+        following.direction,
+        following.peer,
+        following.services.first,
+    )

@@ -1,0 +1,44 @@
+"""From the text of a document to the change that it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from appfwd.core.machine import Machine
+from appfwd.errors import AppfwdError
+from appfwd.manager.parts import fence_of
+from appfwd.model.changes import Change
+from appfwd.model.document import Document, Problem, parse_document, reject
+from appfwd.model.fence import Fence
+from appfwd.model.state import DesiredState
+from appfwd.model.whole import become, settled
+
+
+async def parsed(text: str, machine: Machine, state: DesiredState) -> Document:
+    """Return a document, its domains by the names that the policy has for them.
+
+    It is read beside the event loop: one of 100,000 grants takes a second.
+
+    Raises:
+        InvalidDocument: with line and column of what is wrong.
+
+    """
+    document = await asyncio.to_thread(parse_document, text)
+    return settled(document, machine.policy, state)
+
+
+def change_of(document: Document, machine: Machine) -> Change:
+    """Return the change that makes the state what a document says.
+
+    Raises:
+        InvalidDocument: it fences what cannot be fenced.
+
+    """
+    fences: list[Fence] = []
+    for fence, path in document.fences.items():
+        spared = {"loopback": fence.loopback, "dns": fence.dns}
+        try:
+            fences.append(fence_of(fence.domain, spared, machine))
+        except AppfwdError as error:
+            reject(document.text, [Problem(path, error)])
+    return become(document, fences)

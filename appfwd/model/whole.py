@@ -1,0 +1,182 @@
+"""The whole desired state at once: what a document makes of it, and the document of what is."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from appfwd.errors import AppfwdError, InvalidArgument
+from appfwd.model.changes import Change
+from appfwd.model.destination import Destination
+from appfwd.model.document import Document, Problem, reject
+from appfwd.model.domain import known_domain
+from appfwd.model.ends import After, At, End, WithBoot
+from appfwd.model.fence import Fence
+from appfwd.model.policy import LoadedPolicy
+from appfwd.model.state import (
+    BaselineWas,
+    BridgeWas,
+    DesiredState,
+    Ending,
+    Grant,
+    Settings,
+    Trial,
+)
+from appfwd.model.tomlplaces import Path
+
+K = TypeVar("K", str, tuple[str, str, str])
+
+#: Seconds that two ends may differ by and be the same: documents have times to the microsecond.
+_SAME = 0.001
+
+
+def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Document:
+    """Return the document with each domain by the name that ``policy`` has for it.
+
+    A domain that policy has not may stay where ``state`` has it already, but not come.
+
+    Raises:
+        InvalidDocument: a domain is unknown, or has two fences that differ.
+
+    """
+    had = {grant.domain for grant in state.grants} | {fence.domain for fence in state.fences}
+    problems: list[Problem] = []
+    names: dict[str, str] = {}
+    members: list[tuple[Grant | Fence, Path]] = [
+        *document.grants.items(),
+        *document.fences.items(),
+    ]
+    for domain, path in {member.domain: path for member, path in reversed(members)}.items():
+        try:
+            names[domain] = domain if domain in had else known_domain(domain, policy)
+        except AppfwdError as error:
+            problems.append(Problem(path, error))
+    fences: dict[str, Fence] = {}
+    for fence, path in document.fences.items():
+        name = names.get(fence.domain, fence.domain)
+        fenced = replace(fence, domain=name)
+        if fences.setdefault(name, fenced) != fenced:
+            msg = f"{name} is fenced twice, with different exceptions."
+            problems.append(Problem(path, InvalidArgument(msg)))
+    reject(document.text, problems)
+    return replace(
+        document,
+        grants={replace(g, domain=names[g.domain]): path for g, path in document.grants.items()},
+        ends={replace(g, domain=names[g.domain]): end for g, end in document.ends.items()},
+        fences={replace(f, domain=names[f.domain]): path for f, path in document.fences.items()},
+    )
+
+
+def become(document: Document, fences: Iterable[Fence]) -> Change:
+    """Return the change that makes a settled document's state of whatever state there is.
+
+    ``fences`` are those of the document, with what each domain keeps were it fenced now. Trials of
+    what the document speaks of are over: what it says holds for good.
+    """
+    new = frozenset(fences)
+
+    def change(state: DesiredState) -> DesiredState:
+        endings = {ending.grant: ending.end for ending in state.endings}
+        return replace(
+            state,
+            guards=frozenset(document.guards),
+            grants=frozenset(document.grants),
+            fences=frozenset(_with_kept(fence, state) for fence in new),
+            settings=_settings(document, state),
+            endings=frozenset(
+                Ending(grant, _end(end, endings.get(grant))) for grant, end in document.ends.items()
+            ),
+            trials=frozenset(trial for trial in state.trials if not _speaks_of(document, trial)),
+        )
+
+    return change
+
+
+def _with_kept(fence: Fence, state: DesiredState) -> Fence:
+    had = state.fence_of(fence.domain)
+    return fence if had is None else replace(fence, kept=had.kept)
+
+
+def _settings(document: Document, state: DesiredState) -> Settings:
+    settings = state.settings
+    if document.bridge is not None:
+        strict = bool(document.strict)
+        settings = replace(settings, bridge=document.bridge, strict=strict)
+    if document.baseline is not None:
+        settings = replace(settings, baseline=document.baseline)
+    return settings
+
+
+def _speaks_of(document: Document, trial: Trial) -> bool:
+    match trial.undo:
+        case BridgeWas():
+            return document.bridge is not None
+        case BaselineWas():
+            return document.baseline is not None
+    return True
+
+
+def _end(asked: End, had: End | None) -> End:
+    """Return the end that was there where it is the same time, with the clock that it goes by."""
+    match asked, had:
+        case At(wall), (At() | After()) if abs(had.wall - wall) < _SAME:
+            return had
+        case WithBoot(), WithBoot():
+            return had
+    return asked
+
+
+def document_text(state: DesiredState) -> str:
+    """Return the document that :func:`become` makes ``state`` of; trials are not in it."""
+    return "\n".join(_lines(state)) + "\n"
+
+
+def _lines(state: DesiredState) -> Iterator[str]:
+    yield "# appfwd: the whole desired state; 'appfwctl apply FILE' brings it into force."
+    settings = state.settings
+    yield from ("", "[settings]", f'bridge = "{settings.bridge.value}"')
+    yield f"strict = {_truth(settings.strict)}"
+    yield f"baseline = {_truth(settings.baseline)}"
+    guards = _grouped((g.destination.direction.value, g.destination) for g in state.guards)
+    for direction, places in guards.items():
+        yield from ("", "[[guard]]", f'direction = "{direction}"', *_list("destination", places))
+    for fence in sorted(state.fences, key=lambda fence: fence.domain):
+        yield from ("", "[[fence]]", f'domain = "{fence.domain}"')
+        yield from (f"loopback = {_truth(fence.loopback)}", f"dns = {_truth(fence.dns)}")
+    ends = {ending.grant: _end_line(ending.end) for ending in state.endings}
+    grants = _grouped(
+        ((g.domain, g.destination.direction.value, ends.get(g, "")), g.destination)
+        for g in state.grants
+    )
+    for (domain, direction, end), places in grants.items():
+        yield from ("", "[[grant]]", f'domain = "{domain}"', f'direction = "{direction}"')
+        yield from filter(None, (end,))
+        yield from _list("destination", places)
+
+
+def _grouped(pairs: Iterable[tuple[K, Destination]]) -> Mapping[K, list[Destination]]:
+    found: dict[K, list[Destination]] = defaultdict(list)
+    for key, place in pairs:
+        found[key].append(place)
+    ordered = sorted(found.items(), key=lambda item: item[0])
+    return {key: sorted(places, key=Destination.sort_key) for key, places in ordered}
+
+
+def _list(key: str, places: Iterable[Destination]) -> Iterator[str]:
+    yield f"{key} = ["
+    yield from (f"  {json.dumps(str(place))}," for place in places)
+    yield "]"
+
+
+def _end_line(end: End) -> str:
+    if isinstance(end, WithBoot):
+        return "boot = true"
+    return f"until = {datetime.fromtimestamp(end.wall, UTC).isoformat()}"
+
+
+def _truth(value: bool) -> str:  # noqa: FBT001
+    return "true" if value else "false"

@@ -162,6 +162,10 @@ class Reconciler:
         endings = (state or self._stored.state).endings
         return {e.grant: wall + e.end.left(now, wall) for e in endings}
 
+    def wall(self) -> float:
+        """Return the present time, as Unix time."""
+        return self._now()
+
     def _due(self) -> Change:
         """Return the change that takes back and ends whatever is over now."""
         now, wall = self._clock(), self._now()

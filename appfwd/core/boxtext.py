@@ -1,4 +1,7 @@
-"""Boxes of the destination space in words, as destinations are written wherever they can be."""
+"""Boxes of the destination space in words, as destinations are written wherever they can be.
+
+Protocols that have no name there stand after it, like ``10.0.0.5 (protocols 2-5)``.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,10 @@ def _service_texts(intervals: Iterable[Interval]) -> Iterator[str]:
 def _protocol_text(protocols: Interval) -> str:
     if protocols == _PROTOCOLS:
         return ""
-    if protocols.first == protocols.last:
-        return f"/{PROTOCOL_NAMES.get(protocols.first, protocols.first)}"
-    return f"/{_span(protocols)}"
+    if protocols.first != protocols.last:
+        return f" (protocols {_span(protocols)})"
+    name = PROTOCOL_NAMES.get(protocols.first)
+    return f"/{name}" if name else f" (protocol {protocols.first})"
 
 
 def _span(interval: Interval) -> str:

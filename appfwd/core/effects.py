@@ -90,18 +90,20 @@ class _Reach:
 
     def __init__(self, state: DesiredState, machine: Machine) -> None:
         self._all = machine.policy.domains
+        # The kernel sends by every label what no process sends: that is no one's gain or loss.
+        self._told = self._all - {machine.contexts.kernel}
         self.state = present(state, self._all) if state.settings.active else DesiredState()
         self.base = Base.of(self.state, machine)
         self.domains = lru_cache(None)(self._domains)
 
     def _domains(self, claim: Claim, segment: Segment | None) -> frozenset[str]:
         if claim.guarded:
-            return claim.granted
+            return claim.granted & self._told
         label = segment if self.base.baseline else None
         rights = self.base.rights(label)
         base = self._all - self.base.fences.keys() if rights is None else _users(rights)
         kept = _users(self.base.spared(label, claim.spared))
-        return (claim.granted | base | kept) & self._all
+        return (claim.granted | base | kept) & self._told
 
 
 def _users(rights: Rights) -> frozenset[str]:

@@ -27,8 +27,8 @@ async def parsed(text: str, machine: Machine, state: DesiredState) -> Document:
     return settled(document, machine.policy, state)
 
 
-def change_of(document: Document, machine: Machine) -> Change:
-    """Return the change that makes the state what a document says.
+def change_of(document: Document, machine: Machine, wall: float) -> Change:
+    """Return the change that makes the state what a document says at ``wall`` (Unix time).
 
     Raises:
         InvalidDocument: it fences what cannot be fenced.
@@ -41,4 +41,4 @@ def change_of(document: Document, machine: Machine) -> Change:
             fences.append(fence_of(fence.domain, spared, machine))
         except AppfwdError as error:
             reject(document.text, [Problem(path, error)])
-    return become(document, fences)
+    return become(document, fences, wall)

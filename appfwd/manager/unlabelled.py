@@ -91,7 +91,9 @@ class Unlabelled(Parts):
         now, machine = self._reconciler.stored.state, await self._kernel.machine()
         if change == "apply":
             text = _subject(change, options)
-            then = change_of(await parsed(text, machine, now), machine)(now)
+            then = change_of(await parsed(text, machine, now), machine, self._reconciler.wall())(
+                now
+            )
         else:
             then = _change(change, options, machine)(now)
         before, after = Rule(now, machine), Rule(then, machine)

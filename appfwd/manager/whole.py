@@ -112,4 +112,4 @@ class Whole(Changes):
         document = await parsed(text, machine, self._reconciler.stored.state)
         if document.baseline:
             await self._hold_baseline()
-        return Asked(change_of(document, machine))
+        return Asked(change_of(document, machine, self._reconciler.wall()))

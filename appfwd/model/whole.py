@@ -71,25 +71,26 @@ def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Do
     )
 
 
-def become(document: Document, fences: Iterable[Fence]) -> Change:
+def become(document: Document, fences: Iterable[Fence], wall: float) -> Change:
     """Return the change that makes a settled document's state of whatever state there is.
 
     ``fences`` are those of the document, with what each domain keeps were it fenced now. Trials of
-    what the document speaks of are over: what it says holds for good.
+    what the document speaks of are over: what it says holds for good. A grant whose time was over
+    at ``wall`` (Unix time) does not come.
     """
     new = frozenset(fences)
 
     def change(state: DesiredState) -> DesiredState:
-        endings = {ending.grant: ending.end for ending in state.endings}
+        had = {ending.grant: ending.end for ending in state.endings}
+        ends = {grant: _end(end, had.get(grant)) for grant, end in document.ends.items()}
+        over = {g for g, end in ends.items() if isinstance(end, At) and end.wall <= wall}
         return replace(
             state,
             guards=frozenset(document.guards),
-            grants=frozenset(document.grants),
+            grants=frozenset(document.grants) - over,
             fences=frozenset(_with_kept(fence, state) for fence in new),
             settings=_settings(document, state),
-            endings=frozenset(
-                Ending(grant, _end(end, endings.get(grant))) for grant, end in document.ends.items()
-            ),
+            endings=frozenset(Ending(g, end) for g, end in ends.items() if g not in over),
             trials=frozenset(trial for trial in state.trials if not _speaks_of(document, trial)),
         )
 

@@ -88,6 +88,10 @@ class Control:
     async def do_reached(self) -> Mapping[str, int]:
         return dict(self.faults.reached)
 
+    async def do_clear(self) -> None:
+        """Forget what was reached."""
+        self.faults.reached.clear()
+
     async def do_queued(self) -> int:
         return int(self.reconciler._queue.qsize())
 
@@ -127,7 +131,7 @@ class Control:
                 [seen.observation.domain, str(seen.observation.destination), seen.count]
                 for seen in await self.observer.seen()
             ],
-            "table": await self.nft.list_table(),
+            "table": _in_order(await self.nft.list_table()),
             "module": self.policy.text,
         }
 
@@ -158,6 +162,20 @@ class Control:
         )
         await self.reconciler.submit(lambda _state: state, 0)
         self.faults.reached.clear()
+
+
+def _in_order(listing: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return a listing in a fixed order, but for rules, whose order in their chain means much."""
+
+    def order(listed: Mapping[str, Any]) -> tuple[str, str]:
+        ((kind, value),) = listed.items()
+        return kind, value["chain"] if kind == "rule" else value["name"]
+
+    for listed in listing:
+        for value in listed.values():
+            if "elem" in value:
+                value["elem"].sort(key=json.dumps)
+    return sorted(listing, key=order)
 
 
 def _known(kind: Any, control: Control, name: str) -> Callable[..., Any]:

@@ -49,7 +49,7 @@ def test_a_file_comes_into_force_and_is_exported_again(run: Run, daemon: Daemon,
     assert (done.returncode, done.stdout) == (0, "applied: 2 came, 1 went\n")
     assert "  + grant squid_t out 10.0.0.5:3128\n" in done.stderr
     assert "  - guard out 10.9.9.9\n" in done.stderr
-    assert {row[2] for row in daemon.state()["members"]} == {"", "mozilla_t", "squid_t"}
+    assert {row[0] for row in daemon.state()["members"]} == {"", "mozilla_t", "squid_t"}
     again = run("apply", "-", stdin=None, input=run("export").stdout)
     assert (again.returncode, again.stdout, again.stderr) == (0, "applied: 0 came, 0 went\n", "")
 

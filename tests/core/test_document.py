@@ -54,12 +54,15 @@ boot = true
 
 
 def applied(
-    text: str, state: DesiredState | None = None, policy: LoadedPolicy = POLICY
+    text: str,
+    state: DesiredState | None = None,
+    policy: LoadedPolicy = POLICY,
+    wall: float = 0.0,
 ) -> DesiredState:
-    """Return what a document makes of a state."""
+    """Return what a document makes of a state at a Unix time."""
     state = state or DesiredState()
     document = settled(parse_document(text), policy, state)
-    return become(document, document.fences)(state)
+    return become(document, document.fences, wall)(state)
 
 
 def refused(text: str, state: DesiredState | None = None) -> list[str]:
@@ -99,7 +102,7 @@ def test_what_is_exported_makes_the_same_of_any_state(
     """But for how a length of time is measured, what a fence keeps, and whether all is down."""
     state = with_ends(state, ends)
     dormant = replace(POLICY, domains=frozenset({*DOMAINS, GONE}))
-    made = applied(document_text(state), other, dormant)
+    made = applied(document_text(state), other, dormant, WALL)
     assert (made.guards, made.grants) == (state.guards, state.grants)
     assert made.settings == replace(state.settings, active=other.settings.active)
     assert {bare(fence) for fence in made.fences} == {bare(fence) for fence in state.fences}
@@ -123,7 +126,7 @@ def test_what_is_exported_changes_nothing_where_it_was(
     state: DesiredState, ends: list[End | None]
 ) -> None:
     state = with_ends(state, ends)
-    assert applied(document_text(state), state) == state
+    assert applied(document_text(state), state, wall=WALL) == state
 
 
 def test_the_same_state_is_the_same_text_whatever_its_order() -> None:
@@ -233,7 +236,7 @@ def test_an_alias_is_the_domain_that_it_stands_for() -> None:
 
 def test_a_domain_that_policy_lost_may_stay_but_not_come() -> None:
     state = state_of(grants=((GONE, "any:1"),))
-    assert applied(document_text(state), state) == state
+    assert applied(document_text(state), state, wall=WALL) == state
     assert "has no domain 'gone_t'" in refused(document_text(state))[0]
 
 
@@ -253,6 +256,22 @@ def test_what_it_speaks_of_is_no_longer_on_trial() -> None:
     state = add_fence(Fence("a_t"), 60)(set_bridge(Bridge.CLOSED, trial=60)(state))
     assert len(applied("", state).trials) == 1
     assert applied(document_text(state), state).trials == frozenset()
+
+
+def test_a_grant_whose_time_was_over_does_not_come() -> None:
+    wall, grant = 1893452400.0, Grant("c_t", place("in any:22/tcp"))
+    assert grant in applied(FULL, wall=wall - 1).grants
+    made = applied(FULL, wall=wall)
+    assert grant not in made.grants | {ending.grant for ending in made.endings}
+    assert len(made.grants) == len(applied(FULL).grants) - 1
+
+
+def test_one_that_is_not_over_by_the_clock_that_nobody_sets_stays() -> None:
+    grant = Grant("a_t", place("any:1"))
+    state = add_grant(grant, After(60.0))(DesiredState()).begun(NOW, WALL)
+    text = document_text(state)
+    assert applied(text, state, wall=WALL + 600) == state
+    assert not applied(text, wall=WALL + 600).grants
 
 
 def test_an_end_that_comes_no_earlier_by_applying_is_the_same_end() -> None:

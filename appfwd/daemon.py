@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -33,9 +34,14 @@ from appfwd.model.state import Bridge, Trial, describe
 from appfwd.observer import Ears, Heard, Lost, Observer
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
+from appfwd.turns import in_turns
 from appfwd.watcher import Watcher
 
 log = logging.getLogger(__name__)
+
+#: When the collector of cycles runs (gc.set_threshold). A large state is a million objects in no
+#: cycle, and looking at all of them again and again cost more than compiling it.
+_GC = (50_000, 20, 100)
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,11 @@ def _told(parts: _Parts, service: Service) -> Watcher:
     """Have everybody told of what happens; return who hears of what others do."""
     reconciler = parts.reconciler
 
-    def changed(old: Stored, new: Stored) -> None:
+    async def changed(old: Stored, new: Stored) -> None:
         parts.observer.listen(_ears(new))
-        service.announce(old, new)
-        _log_changes("added", new, old)
-        _log_changes("removed", old, new)
+        await service.announce(old, new)
+        await _log_changes("added", new, old)
+        await _log_changes("removed", old, new)
         notify(_status(reconciler))
 
     def reverted(trials: Sequence[Trial]) -> None:
@@ -147,11 +153,9 @@ async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:
 CHANGED = "9d1b2f6a6c5f4e0f8a1f7c1f0c8e4b52"
 
 
-def _log_changes(what: str, one: Stored, other: Stored) -> None:
+async def _log_changes(what: str, one: Stored, other: Stored) -> None:
     """Write a structured record for each grant and guard that ``one`` has and ``other`` lacks."""
-    for member, record in one.records.items():
-        if member in other.records:
-            continue
+    async for member, record in in_turns(one.beyond(other)):
         row = entry_row(member, record, None)
         fields = ("id", "kind", "domain", "destination", "direction", "uid")
         extra = {f"APPFWD_{name.upper()}": str(row[name]) for name in fields}
@@ -183,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     start_logging(verbose=chosen.verbose)
+    gc.freeze()
+    gc.set_threshold(*_GC)
     try:
         asyncio.run(serve(chosen.state))
     except AppfwdError as error:

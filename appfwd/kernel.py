@@ -53,7 +53,10 @@ class Adapters:
 
 
 class Kernel:
-    """The kernel's state behind two verbs: make it so, and read it."""
+    """The kernel's state behind two verbs: make it so, and read it.
+
+    What may take long of a large state is done beside the event loop, which must go on meanwhile.
+    """
 
     def __init__(self, adapters: Adapters) -> None:
         self._a = adapters
@@ -92,7 +95,7 @@ class Kernel:
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         """Read back what of ours the kernel has."""
-        return self.snapshot_of(await self.listing(), machine)
+        return await asyncio.to_thread(self.snapshot_of, await self.listing(), machine)
 
     def snapshot_of(self, listing: Sequence[Mapping[str, Any]], machine: Machine) -> Snapshot:
         """Return what a listing and the loaded policy say of ours."""
@@ -160,19 +163,20 @@ class Kernel:
         worked = False
         for _ in range(_ROUNDS):
             machine = await self._machine_to_make_for()
-            wanted = self._compile(state, machine)
+            wanted = await asyncio.to_thread(self._compile, state, machine)
             snapshot = await self.snapshot(machine)
             first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
-            steps = plan(snapshot, wanted, machine.contexts.unlabeled, change)
+            unlabeled = machine.contexts.unlabeled
+            steps = await asyncio.to_thread(plan, snapshot, wanted, unlabeled, change)
             if not steps:
                 break
             worked = True
             for step in steps:
                 await self._apply(step, wanted)
         try:
-            verify(snapshot, wanted)
+            await asyncio.to_thread(verify, snapshot, wanted)
         except VerifyFailed:
             log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
             raise
@@ -181,7 +185,7 @@ class Kernel:
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)
         if worked and first is not None:
-            self.worked = work_of(first, snapshot)
+            self.worked = await asyncio.to_thread(work_of, first, snapshot)
         return worked
 
     async def _machine_to_make_for(self) -> Machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -112,6 +112,12 @@ class Stored:
 
     state: DesiredState
     records: Mapping[Member, Record]
+
+    def beyond(self, other: Stored) -> Iterator[tuple[Member, Record]]:
+        """Yield the members that ``other`` has not, with their records."""
+        for member, record in self.records.items():
+            if member not in other.records:
+                yield member, record
 
 
 class Store(Protocol):

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appfwd.errors import AppfwdError, Busy, Unavailable
@@ -58,7 +58,7 @@ class Reconciler:
         self._stored = Stored(DesiredState(), {})
         self._failed_until = 0.0
         self.problem: AppfwdError | None = None
-        self.on_change: Callable[[Stored, Stored], None] = lambda _old, _new: None
+        self.on_change: Callable[[Stored, Stored], Awaitable[None]] = _nobody
         self.on_reverted: Callable[[Sequence[Trial]], None] = lambda _trials: None
 
     @property
@@ -255,13 +255,14 @@ class Reconciler:
                 await self._roll_back(old.state)
                 raise
         self.problem = None
-        for entry in taken:
-            if not entry.done.done():
-                entry.done.set_result(self._stored)
-        try:
-            self.on_change(old, self._stored)
+        try:  # before the replies, so that who called was told of it by then
+            await self.on_change(old, self._stored)
         except Exception:  # the change is in force and durable, whoever could not be told
             log.exception("a change could not be announced")
+        finally:
+            for entry in taken:
+                if not entry.done.done():
+                    entry.done.set_result(self._stored)
 
     async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> None:
         try:
@@ -277,6 +278,10 @@ class Reconciler:
         except AppfwdError as error:
             self.problem = error
             log.critical("could not put the old state back: %s", error)
+
+
+async def _nobody(_old: Stored, _new: Stored) -> None:
+    """Tell nobody of a change."""
 
 
 def _fail(

@@ -21,6 +21,7 @@ from appfwd.errors import Unavailable
 from appfwd.manager import Manager, entry_row
 from appfwd.model.observation import Observation
 from appfwd.ports import Stored
+from appfwd.turns import in_turns
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
@@ -67,14 +68,13 @@ class Service:
         except (EOFError, OSError):
             return
 
-    def announce(self, old: Stored, new: Stored) -> None:
+    async def announce(self, old: Stored, new: Stored) -> None:
         """Signal what came and went between two stored states."""
         ends = self._manager.ends()
         for name, one, other in (("Removed", old, new), ("Added", new, old)):
-            for member, record in one.records.items():
-                if member not in other.records:
-                    row = entry_row(member, record, None, ends.get(member))
-                    self.emit(name, record.id, variants(row))
+            async for member, record in in_turns(one.beyond(other)):
+                row = entry_row(member, record, None, ends.get(member))
+                self.emit(name, record.id, variants(row))
         self.announce_properties()
 
     def announce_properties(self) -> None:

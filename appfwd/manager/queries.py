@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from appfwd import __version__
@@ -117,17 +118,21 @@ class Queries(Parts):
         page = page_of(options)
         machine = await self._kernel.machine()
         listing = await self._kernel.listing()
-        table = self._kernel.snapshot_of(listing, machine).table or Table()
-        module = loaded_module(machine.policy, machine.contexts)
-        rows = list(element_rows(table))
-        return {
-            "labels": Rows(label_row(n, c, module) for n, c in sorted(table.contexts.items())),
-            "elements": Rows(rows[page]),
-            "total": len(rows),
-            "counters": Rows(
-                {"map": name, **counts} for name, counts in sorted(counters(listing).items())
-            ),
-        }
+
+        def rules() -> Row:
+            table = self._kernel.snapshot_of(listing, machine).table or Table()
+            module = loaded_module(machine.policy, machine.contexts)
+            rows = list(element_rows(table))
+            return {
+                "labels": Rows(label_row(n, c, module) for n, c in sorted(table.contexts.items())),
+                "elements": Rows(rows[page]),
+                "total": len(rows),
+                "counters": Rows(
+                    {"map": name, **counts} for name, counts in sorted(counters(listing).items())
+                ),
+            }
+
+        return await asyncio.to_thread(rules)
 
     async def get_baseline(self, _caller: Caller, options: Options) -> Row:
         """Return which packet type the policy has for every port, a page, and what it lacks."""

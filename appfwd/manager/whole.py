@@ -37,12 +37,15 @@ class Whole(Changes):
             before = self._reconciler.stored.state
             after = asked.change(before)
             foresight = await self._kernel.foresee(before, after)
-            found = await asyncio.to_thread(effects, before, after, machine)
-        return {
-            **state_part(before, after, self._reconciler.ends),
-            **effects_part(found),
-            **kernel_part(foresight, machine.contexts),
-        }
+
+            def rows() -> Row:
+                return {
+                    **state_part(before, after, self._reconciler.ends),
+                    **effects_part(effects(before, after, machine)),
+                    **kernel_part(foresight, machine.contexts),
+                }
+
+            return await asyncio.to_thread(rows)
 
     async def apply(self, caller: Caller, document: str, options: Options) -> Row:
         """Make the desired state what a document says; return what came and what went.

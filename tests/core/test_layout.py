@@ -17,6 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "model": ("errors", "model"),
     "core": ("errors", "model", "core"),
     "ports": ("model",),
+    "turns": (),
     "kernel": ("errors", "model", "core", "ports"),
     "reconciler": ("errors", "model", "ports", "kernel"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
@@ -25,7 +26,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("errors", "model", "core", "ports", "kernel", "reconciler", "observer", "manager"),
     ),
     "adapters": ("errors", "model", "ports"),
-    "bus": ("errors", "model", "ports", "core.explain", "reconciler", "kernel", "manager", "bus"),
+    "bus": (
+        *("errors", "model", "ports", "turns", "core.explain"),
+        *("reconciler", "kernel", "manager", "bus"),
+    ),
     "cli": ("errors", "model", "bus.client", "cli"),
     "daemon": (
         *(
@@ -34,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "core.module",
             "core.work",
             "ports",
+            "turns",
             "kernel",
             "reconciler",
             "manager",

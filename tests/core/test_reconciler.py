@@ -185,7 +185,10 @@ def test_a_change_is_announced_once_with_both_states() -> None:
     seen: list[tuple[DesiredState, DesiredState]] = []
 
     async def story(world: World) -> None:
-        world.reconciler.on_change = lambda old, new: seen.append((old.state, new.state))
+        async def changed(old: Stored, new: Stored) -> None:
+            seen.append((old.state, new.state))
+
+        world.reconciler.on_change = changed
         await world.outcomes(*hosts(5))
         await world.outcomes(remove_guard(Guard(HOST)))
 

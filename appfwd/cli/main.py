@@ -16,12 +16,14 @@ from appfwd.cli.commands import COMMANDS
 from appfwd.cli.console import for_people, say, tell
 from appfwd.cli.document import load
 from appfwd.cli.parser import parse
+from appfwd.cli.program import name_domain
 from appfwd.cli.render import render
 from appfwd.cli.whole import syntax
 from appfwd.errors import AppfwdError
 
 
 async def _ask(arguments: argparse.Namespace) -> Answer:
+    await name_domain(arguments)
     return await COMMANDS[arguments.command](await Client.connect(), arguments)
 
 

@@ -134,6 +134,7 @@ def _grants(commands: _Commands) -> None:
         help="end at that time, like 18:00 or '2030-12-24 18:00'",
     )
     end.add_argument("--boot", action="store_true", help="end with this boot")
+    _yes(grant)
     _place(grant, domain=True)
     revoke = commands.add("revoke", "take a grant away; open connections stop at the next packet")
     _place(revoke, domain=True)
@@ -200,6 +201,11 @@ def _place(command: argparse.ArgumentParser, *, domain: bool = False) -> None:
         help="peers connect to our port, instead of us to theirs",
     )
     if domain:
+        command.add_argument(
+            "--app",
+            action="store_true",
+            help="DOMAIN is a program: the domain that policy starts it in is meant",
+        )
         command.add_argument("domain", help=_DOMAIN)
     command.add_argument("destination", help=_DESTINATION)
 

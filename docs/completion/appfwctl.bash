@@ -34,8 +34,9 @@ _appfwctl() {
         case "${words[*]}" in
             guard*) options+=' --in --for --yes' ;;
             fence*) options+=' --no-loopback --no-dns --for --yes' ;;
-            grant*) options+=' --in --for --until --boot' ;;
-            unguard* | revoke* | explain* | who*) options+=' --in' ;;
+            grant*) options+=' --in --for --until --boot --app --yes' ;;
+            revoke* | explain*) options+=' --in --app' ;;
+            unguard* | who*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;
             domains) options+=' --domain' ;;
             'baseline on' | 'baseline off') options+=' --for --yes' ;;

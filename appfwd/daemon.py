@@ -22,6 +22,7 @@ from appfwd.adapters.policyquery import Names, PolicyQuery
 from appfwd.adapters.processes import ProcProcesses
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
 from appfwd.adapters.semodule import Semodule
+from appfwd.adapters.sessions import LoginSessions
 from appfwd.adapters.store import SqliteStore
 from appfwd.adapters.systemd import notify, start_logging, watchdog
 from appfwd.bus.service import Service
@@ -62,7 +63,7 @@ class _Parts:
         policy = PolicyQuery(Names(contexts.unlabeled, *ours, contexts.loader), cache=answer)
         modules = Semodule(state / "policy")
         kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
-        reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock())
+        reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
         return cls(selinux, kernel, reconciler, Observer(ObservationStore(state / "observed.db")))
 
     def manager(self) -> Manager:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from appfwd.errors import AppfwdError, Busy, Unavailable
 from appfwd.kernel import Kernel
 from appfwd.model.changes import Change, end_grants_at, end_trials, end_trials_at
-from appfwd.model.ends import Moment
+from appfwd.model.ends import End, Finish, Moment, Session, WithBoot, WithSession
 from appfwd.model.state import DesiredState, Grant, Member, Trial, describe, place
 from appfwd.ports import Store, Stored
 
@@ -30,8 +29,10 @@ WAITING_AT_MOST = 10_000
 #: Seconds between looks at the clock while something is on trial: timers stand still while the
 #: machine is suspended, the clock that counts does not.
 _LOOK = 5.0
-#: The same while grants have ends, which may be times of day, and hold to the second.
+#: The same while grants have ends, which may be times of day or sessions, and hold to the second.
 _LOOK_ENDS = 0.5
+#: The same while nothing can end before the machine does.
+_LOOK_NOTHING = 3600.0
 #: Seconds after which taking back is tried again where it failed.
 _AGAIN = 30.0
 
@@ -153,18 +154,28 @@ class Reconciler:
         end, now = self._stored.state.next_trial(), self._clock()
         return 0.0 if end is None else float(round(self._now() + end.seconds - now.seconds))
 
-    def ends(self, state: DesiredState | None = None) -> Mapping[Member, float]:
-        """Return when each grant that ends does, as Unix time; infinite for the end of the boot.
+    def ends(self, state: DesiredState | None = None) -> Mapping[Member, Finish]:
+        """Return when each grant that ends does.
 
         Of a ``state`` that is not in force, as if it came into force now.
         """
         now, wall = self._clock(), self._now()
         endings = (state or self._stored.state).endings
-        return {e.grant: wall + e.end.left(now, wall) for e in endings}
+        return {
+            e.grant: Finish(
+                wall + e.end.left(now, wall),
+                e.end.session.id if isinstance(e.end, WithSession) else "",
+            )
+            for e in endings
+        }
 
-    def wall(self) -> float:
-        """Return the present time, as Unix time."""
-        return self._now()
+    def is_over(self, end: End) -> bool:
+        """Tell whether an end has come."""
+        return end.left(self._clock(), self._now()) <= 0
+
+    def session(self, name: str) -> Session | None:
+        """Return the login session that has an id now."""
+        return next((one for one in self._clock().sessions if one.id == name), None)
 
     def _due(self) -> Change:
         """Return the change that takes back and ends whatever is over now."""
@@ -179,12 +190,18 @@ class Reconciler:
             wait = self._seconds_to_end()
             if wait <= 0:
                 return None
-            look = _LOOK_ENDS if self._stored.state.endings else _LOOK
             try:
-                async with asyncio.timeout(None if wait == math.inf else min(wait, look)):
+                async with asyncio.timeout(min(wait, self._look())):
                     return await self._queue.get()
             except TimeoutError:
                 continue
+
+    def _look(self) -> float:
+        """Return after how many seconds the clocks, and who is logged in, are looked at again."""
+        state = self._stored.state
+        if not all(isinstance(ending.end, WithBoot) for ending in state.endings):
+            return _LOOK_ENDS
+        return _LOOK if state.trials else _LOOK_NOTHING
 
     def _seconds_to_end(self) -> float:
         now = self._clock()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from appfwd.model.ends import Moment
+from appfwd.model.ends import Moment, Session
+
+Sessions = Callable[[], frozenset[Session]]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class BootClock:
-    """Tells which boot this is (random(4)), and how long it has lasted (CLOCK_BOOTTIME)."""
+    """Tells which boot this is (random(4)), how long it has lasted, and which sessions are open."""
 
-    def __init__(self, boot_id: Path = _BOOT_ID) -> None:
-        self._boot = boot_id.read_text("ascii").strip()
+    def __init__(self, sessions: Sessions, boot_id: Path = _BOOT_ID) -> None:
+        self._sessions, self._boot = sessions, boot_id.read_text("ascii").strip()
 
     def __call__(self) -> Moment:
         """Return now."""
-        return Moment(self._boot, time.clock_gettime(time.CLOCK_BOOTTIME))
+        seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return Moment(self._boot, seconds, self._sessions())

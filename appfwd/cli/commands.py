@@ -77,6 +77,8 @@ def _until(arguments: argparse.Namespace) -> str:
         return f", for {length(arguments.length)}"
     if arguments.until is not None:
         return f", until {when(arguments.until)}"
+    if arguments.session:
+        return ", until your session ends"
     return ", until the machine goes down" if arguments.boot else ""
 
 

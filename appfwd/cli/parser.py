@@ -133,6 +133,7 @@ def _grants(commands: _Commands) -> None:
         type=parse_until,
         help="end at that time, like 18:00 or '2030-12-24 18:00'",
     )
+    end.add_argument("--session", action="store_true", help="end with your login session")
     end.add_argument("--boot", action="store_true", help="end with this boot")
     _yes(grant)
     _place(grant, domain=True)

@@ -85,6 +85,8 @@ def _notes(row: Mapping[str, Any]) -> Iterator[str]:
         yield "dormant: the policy has no such domain"
     if row["ended"]:
         yield f"ended {when(row['ends'])}"
+    elif row["session"]:
+        yield f"until session {row['session']} ends"
     elif row["ends"] == math.inf:
         yield "until the machine goes down"
     elif row["ends"]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from appfwd.cli.answer import direction, trial
+from appfwd.cli.session import own_session
 
 #: What the daemon calls the modes of ``bridge``.
 MODES = {"open": "open", "observe": "observed", "close": "closed"}
@@ -22,11 +23,18 @@ class Request:
 
 
 def end(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return the options of a grant's end."""
+    """Return the options of a grant's end.
+
+    Raises:
+        AppfwdError: the caller is in no login session.
+
+    """
     if arguments.length is not None:
         return {"for": arguments.length}
     if arguments.until is not None:
         return {"until": arguments.until}
+    if arguments.session:
+        return {"session": own_session()}
     return {"boot": True} if arguments.boot else {}
 
 
@@ -91,5 +99,10 @@ PLANNED: Mapping[str, tuple[str, ...]] = {
 
 
 def request(arguments: argparse.Namespace) -> Request:
-    """Return what a command that changes something asks for."""
+    """Return what a command that changes something asks for.
+
+    Raises:
+        AppfwdError: that is told by what cannot be found out here.
+
+    """
     return _REQUESTS[arguments.command](arguments)

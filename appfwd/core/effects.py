@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from appfwd.core.audience import Base
 from appfwd.core.cells import Box, Claim, boxes, claim_of, placed
@@ -28,6 +28,11 @@ class Effect:
     loses: frozenset[str]
 
 
+#: Who gains, and who loses.
+_Change = tuple[frozenset[str], frozenset[str]]
+_NOTHING: _Change = (frozenset(), frozenset())
+
+
 def effects(before: DesiredState, after: DesiredState, machine: Machine) -> tuple[Effect, ...]:
     """Return what a change comes to, in a fixed order; a place is of one effect at most.
 
@@ -35,16 +40,41 @@ def effects(before: DesiredState, after: DesiredState, machine: Machine) -> tupl
     """
     machine = unfenced(machine, _gone(before, after))
     old, new = _Reach(before, machine), _Reach(after, machine)
-    found: dict[tuple[frozenset[str], frozenset[str]], list[Box[None]]] = defaultdict(list)
+    runs = lru_cache(None)(partial(_runs, old, new, machine))
+    found: dict[_Change, list[Box[None]]] = defaultdict(list)
     for box in boxes(_both(old.state, new.state), _claims):
         if old.base == new.base and box.said[0] == box.said[1]:
             continue
-        for services, segment in within(machine.baseline.of(box.direction), box.services):
-            was, will = old.domains(box.said[0], segment), new.domains(box.said[1], segment)
-            if was != will:
-                place = Box(box.direction, box.peer, services, None)
-                found[will - was, was - will].append(place)
+        for services, change in _clipped(runs(box.direction, box.said), box.services):
+            found[change].append(Box(box.direction, box.peer, services, None))
     return tuple(Effect(tuple(_joined(where)), *key) for key, where in found.items())
+
+
+def _runs(
+    old: _Reach, new: _Reach, machine: Machine, direction: Direction, said: tuple[Claim, Claim]
+) -> tuple[tuple[Interval, _Change], ...]:
+    """Return the services for which a change of claims is of the same effect, but for none."""
+    whole = Service().intervals()[0]
+    labelled = old.base.baseline or new.base.baseline
+    segments = within(machine.baseline.of(direction), whole) if labelled else [(whole, None)]
+    found: list[tuple[Interval, _Change]] = []
+    for services, segment in segments:
+        before, after = old.domains(said[0], segment), new.domains(said[1], segment)
+        change = (after - before, before - after)
+        if found and found[-1][1] == change and found[-1][0].last + 1 == services.first:
+            found[-1] = (Interval(found[-1][0].first, services.last), change)
+        elif change != _NOTHING:
+            found.append((services, change))
+    return tuple(found)
+
+
+def _clipped(
+    runs: Iterable[tuple[Interval, _Change]], services: Interval
+) -> Iterator[tuple[Interval, _Change]]:
+    for interval, change in runs:
+        first, last = max(interval.first, services.first), min(interval.last, services.last)
+        if first <= last:
+            yield Interval(first, last), change
 
 
 def unfenced(machine: Machine, fences: Iterable[Fence]) -> Machine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from appfwd.errors import InvalidArgument, InvalidOption, PolicyUnsupported, shown
@@ -20,7 +21,7 @@ from appfwd.model.changes import (
     set_bridge,
 )
 from appfwd.model.domain import parse_domain
-from appfwd.model.ends import After, At, End, WithBoot
+from appfwd.model.ends import After, At, End, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence
 from appfwd.model.options import check_options
 from appfwd.model.state import Bridge, Grant, Guard, Member
@@ -33,7 +34,7 @@ _FOR = {"for": int}
 GRANT_AT_MOST = 315_360_000
 #: The last Unix time of a year of four digits.
 _LAST_TIME = 253_402_300_799.0
-_ENDS = {"for": int, "until": float, "boot": bool}
+_ENDS = {"for": int, "until": float, "boot": bool, "session": str}
 
 
 class Asked(NamedTuple):
@@ -63,7 +64,8 @@ class Changes(Parts):
 
     async def asked_grant(self, domain: str, destination: str, options: Options) -> Asked:
         """Return what a grant comes to."""
-        place, end = destination_of(destination, options, _ENDS), end_of(options)
+        place = destination_of(destination, options, _ENDS)
+        end = end_of(options, self._reconciler.session)
         grant = Grant(await self._domain(domain), place)
         self._hold_active()
         return Asked(add_grant(grant, end), grant)
@@ -239,15 +241,15 @@ class Changes(Parts):
         return float(seconds)
 
 
-def end_of(options: Options) -> End | None:
-    """Return when a grant is to end; None for never.
+def end_of(options: Options, session: Callable[[str], Session | None]) -> End | None:
+    """Return when a grant is to end; None for never. ``session`` gives the session of an id.
 
     Raises:
-        InvalidOption: of several ends, or one that is no time.
+        InvalidOption: of several ends, or one that is no time or no open session.
 
     """
     if len(_ENDS.keys() & options.keys()) > 1:
-        msg = "Options 'for', 'until' and 'boot' exclude each other."
+        msg = "Options 'for', 'until', 'boot' and 'session' exclude each other."
         raise InvalidOption(msg)
     seconds, until = options.get("for"), options.get("until")
     if isinstance(seconds, int):
@@ -260,6 +262,16 @@ def end_of(options: Options) -> End | None:
             msg = "Option 'until' is a Unix time, in seconds."
             raise InvalidOption(msg)
         return At(until)
+    name = options.get("session")
+    if isinstance(name, str):
+        found = session(name)
+        if found is None:
+            msg = (
+                f"There is no open login session {shown(name)}; 'loginctl' lists them. (It takes "
+                "systemd 254 or later to tell one from others that had its id.)"
+            )
+            raise InvalidOption(msg)
+        return WithSession(found)
     return WithBoot() if options.get("boot") else None
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from appfwd.core.machine import Machine
 from appfwd.errors import AppfwdError
 from appfwd.manager.parts import fence_of
 from appfwd.model.changes import Change
 from appfwd.model.document import Document, Problem, parse_document, reject
+from appfwd.model.ends import End
 from appfwd.model.fence import Fence
 from appfwd.model.state import DesiredState
 from appfwd.model.whole import become, settled
@@ -27,8 +29,8 @@ async def parsed(text: str, machine: Machine, state: DesiredState) -> Document:
     return settled(document, machine.policy, state)
 
 
-def change_of(document: Document, machine: Machine, wall: float) -> Change:
-    """Return the change that makes the state what a document says at ``wall`` (Unix time).
+def change_of(document: Document, machine: Machine, over: Callable[[End], bool]) -> Change:
+    """Return the change that makes the state what a document says; see ``become`` for ``over``.
 
     Raises:
         InvalidDocument: it fences what cannot be fenced.
@@ -41,4 +43,4 @@ def change_of(document: Document, machine: Machine, wall: float) -> Change:
             fences.append(fence_of(fence.domain, spared, machine))
         except AppfwdError as error:
             reject(document.text, [Problem(path, error)])
-    return become(document, fences, wall)
+    return become(document, fences, over)

@@ -9,6 +9,7 @@ from appfwd.core.boxtext import box_texts
 from appfwd.core.effects import Effect
 from appfwd.core.foresight import Foresight, table_of
 from appfwd.manager.rows import Row, element_rows, entry_row
+from appfwd.model.ends import Finish
 from appfwd.model.options import PAGE_AT_MOST
 from appfwd.model.policy import KernelContexts
 from appfwd.model.state import DesiredState, Member, Settings
@@ -19,7 +20,7 @@ EFFECTS_AT_MOST, NAMES_AT_MOST = 100, 200
 #: A command that fills a map can have all of its elements.
 COMMAND_AT_MOST = 4000
 
-Ends = Callable[[DesiredState], Mapping[Member, float]]
+Ends = Callable[[DesiredState], Mapping[Member, Finish]]
 
 
 def state_part(before: DesiredState, after: DesiredState, ends: Ends) -> Row:
@@ -44,11 +45,10 @@ def state_part(before: DesiredState, after: DesiredState, ends: Ends) -> Row:
     }
 
 
-def _member_row(member: Member, ends: float | None) -> Row:
-    row = entry_row(member, Record("", 0.0, 0), None, ends)
-    return {
-        key: row[key] for key in ("kind", "domain", "direction", "destination", "spares", "ends")
-    }
+def _member_row(member: Member, end: Finish | None) -> Row:
+    row = entry_row(member, Record("", 0.0, 0), None, end)
+    keys = ("kind", "domain", "direction", "destination", "spares", "ends", "session")
+    return {key: row[key] for key in keys}
 
 
 def _order(row: Row) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from appfwd.manager.rows import (
     segment_rows,
 )
 from appfwd.model.destination import Direction
+from appfwd.model.ends import Finish
 from appfwd.model.options import check_options, direction_of, page_of
 from appfwd.model.state import Member
 from appfwd.model.state import place as place_text
@@ -172,7 +173,7 @@ class Queries(Parts):
             for rule in (await self._kernel.rules(name))[page]
         ]
 
-    def ends(self) -> Mapping[Member, float]:
+    def ends(self) -> Mapping[Member, Finish]:
         """Return when each grant that ends does (see :func:`entry_row`)."""
         return self._reconciler.ends()
 

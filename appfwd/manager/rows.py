@@ -9,6 +9,7 @@ from appfwd.core.lines import LineMap, Segment
 from appfwd.core.module import Module
 from appfwd.core.table import Key, Table
 from appfwd.model.destination import Direction
+from appfwd.model.ends import Finish
 from appfwd.model.fence import Fence
 from appfwd.model.running import Connection, Running
 from appfwd.model.services import LAST_PROTOCOL, PROTOCOL_NAMES, Interval, ServiceBox, service_boxes
@@ -22,12 +23,13 @@ PROGRAMS_AT_MOST = 100
 
 
 def entry_row(
-    member: Member, record: Record, domains: frozenset[str] | None, ends: float | None = None
+    member: Member, record: Record, domains: frozenset[str] | None, end: Finish | None = None
 ) -> Row:
     """Return a member as a row; ``dormant`` where the policy lacks its domain.
 
     A fence has no destination and direction; ``spares`` says where it does not hold. ``ends`` is
-    when a grant does: a Unix time, infinite for the end of the boot, and 0 for never.
+    when a grant does: a Unix time, infinite for the end of the boot or of a login session, whose
+    id ``session`` is then, and 0 for never.
     """
     destination = None if isinstance(member, Fence) else member.destination
     domain = "" if isinstance(member, Guard) else member.domain
@@ -38,7 +40,8 @@ def entry_row(
         "destination": "" if destination is None else str(destination),
         "direction": "" if destination is None else destination.direction.value,
         "spares": _spared(member) if isinstance(member, Fence) else [],
-        "ends": ends or 0.0,
+        "ends": 0.0 if end is None else end.at,
+        "session": "" if end is None else end.session,
         "ended": False,
         "created": record.created,
         "uid": record.uid,
@@ -57,7 +60,7 @@ def ended_at(one: Ended) -> tuple[float, str]:
 
 def ended_row(one: Ended, domains: frozenset[str]) -> Row:
     """Return a grant that ended as a row; ``ends`` is when that was."""
-    row = entry_row(one.grant, Record(one.id, 0.0, 0), domains, one.at)
+    row = entry_row(one.grant, Record(one.id, 0.0, 0), domains, Finish(one.at))
     return {**row, "ended": True}
 
 

@@ -91,7 +91,7 @@ class Unlabelled(Parts):
         now, machine = self._reconciler.stored.state, await self._kernel.machine()
         if change == "apply":
             text = _subject(change, options)
-            then = change_of(await parsed(text, machine, now), machine, self._reconciler.wall())(
+            then = change_of(await parsed(text, machine, now), machine, self._reconciler.is_over)(
                 now
             )
         else:

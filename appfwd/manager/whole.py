@@ -115,4 +115,4 @@ class Whole(Changes):
         document = await parsed(text, machine, self._reconciler.stored.state)
         if document.baseline:
             await self._hold_baseline()
-        return Asked(change_of(document, machine, self._reconciler.wall()))
+        return Asked(change_of(document, machine, self._reconciler.is_over))

@@ -19,6 +19,8 @@
     destination = "any:443"
     until = 2030-12-24T18:00:00Z            # or boot = true; for good where neither is given
 
+A grant that ends with a login session has ``session`` and ``opened``, which tell of one.
+
 Guards, fences and grants are all that there shall be: what the document does not name goes.
 """
 
@@ -34,7 +36,7 @@ from typing import Any, TypeVar
 from appfwd.errors import AppfwdError, InvalidArgument, InvalidDocument, shown
 from appfwd.model.destination import Destination, Direction, parse_destination
 from appfwd.model.domain import parse_domain
-from appfwd.model.ends import At, End, WithBoot
+from appfwd.model.ends import At, End, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence
 from appfwd.model.state import Bridge, Grant, Guard
 from appfwd.model.tomlplaces import Path, Place, places
@@ -45,6 +47,8 @@ T = TypeVar("T", Guard, Grant, Fence)
 DOCUMENT_AT_MOST = 16 << 20
 #: Wrong places that are told of at once.
 _TOLD_AT_MOST = 10
+#: What a grant's end is given by.
+_ENDS = ("until", "boot", "session", "opened")
 _SETTINGS = {"bridge": str, "strict": bool, "baseline": bool}
 _SYNTAX = re.compile(r"(.*) \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)", re.DOTALL)
 
@@ -83,6 +87,14 @@ def parse_document(text: str) -> Document:
     return document
 
 
+def _end_of(table: Mapping[str, Any]) -> End:
+    if "until" in table:
+        return At(table["until"].timestamp())
+    if "session" in table:
+        return WithSession(Session(table["session"], round(table["opened"].timestamp() * 1e6)))
+    return WithBoot()
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with the value, or ``at_key`` with the key, that has a path."""
@@ -115,7 +127,7 @@ def _toml(text: str) -> Mapping[str, Any]:
     except tomllib.TOMLDecodeError as error:
         match = _SYNTAX.fullmatch(str(error))
         what = match[1] if match else str(error)
-        place = _end_of(text)
+        place = _last_of(text)
         if match and match[2]:
             place = Place(int(match[2]), int(match[3]))
         msg = f"{place}: This is not TOML: {shown(what)}."
@@ -124,7 +136,7 @@ def _toml(text: str) -> Mapping[str, Any]:
     raise InvalidDocument(msg) from None
 
 
-def _end_of(text: str) -> Place:
+def _last_of(text: str) -> Place:
     return Place(text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1)
 
 
@@ -193,7 +205,7 @@ class _Reader:
             yield Fence(domain, **spared), where
 
     def _grants(self, path: Path, table: Mapping[str, Any]) -> Iterator[tuple[Grant, Path]]:
-        self._known(path, table, ("domain", "destination", "direction", "until", "boot"))
+        self._known(path, table, ("domain", "destination", "direction", *_ENDS))
         direction, end = self._direction(path, table), self._end(path, table)
         places_of = list(self._destinations(path, table, direction))
         for of_domain, domain in self._domains(path, table):
@@ -220,17 +232,25 @@ class _Reader:
                 self.problems.append(Problem(where, error))
 
     def _end(self, path: Path, table: Mapping[str, Any]) -> End | None:
-        until, boot = table.get("until"), table.get("boot", False)
-        if "until" in table and not (isinstance(until, datetime) and until.tzinfo is not None):
-            msg = "'until' is a date and time with its zone, like 2030-12-24T18:00:00+01:00."
-            self._wrong((*path, "until"), msg)
+        for key in ("until", "opened"):
+            time = table.get(key)
+            if key in table and not (isinstance(time, datetime) and time.tzinfo is not None):
+                msg = f"'{key}' is a date and time with its zone, like 2030-12-24T18:00:00+01:00."
+                self._wrong((*path, key), msg)
+                return None
+        boot, session = table.get("boot", False), table.get("session", "")
+        if type(boot) is not bool:
+            self._wrong((*path, "boot"), "'boot' is true or false.")
             return None
-        if type(boot) is not bool or (boot and until is not None):
-            self._wrong((*path, "boot"), "'boot' is true or false, and goes without 'until'.")
+        if not isinstance(session, str) or ("session" in table) is not ("opened" in table):
+            msg = "'session' is the id of a login session, as a string, and goes with 'opened'."
+            self._wrong((*path, "session" if "session" in table else "opened"), msg)
             return None
-        if until is not None:
-            return At(until.timestamp())
-        return WithBoot() if boot else None
+        given = [key for key in ("until", "boot", "session") if table.get(key)]
+        if len(given) > 1:
+            self._wrong((*path, given[1]), f"'{given[0]}' and '{given[1]}' exclude each other.")
+            return None
+        return _end_of(table) if given else None
 
     def _direction(self, path: Path, table: Mapping[str, Any]) -> Direction:
         try:

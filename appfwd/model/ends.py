@@ -1,4 +1,4 @@
-"""When a grant ends: after a time, at a time, or with the boot.
+"""When a grant ends: after a time, at a time, with the boot, or with a login session.
 
 Two clocks are asked. CLOCK_BOOTTIME goes on in suspend and nobody sets it, but begins anew with
 each boot; Unix time is there after a reboot too, but may be set. A length of time is measured by
@@ -10,12 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 
+@dataclass(frozen=True, order=True)
+class Session:
+    """A login session (sd-login(3)): its id, and when it was opened, in µs of Unix time.
+
+    Ids come again, with the next boot at the latest.
+    """
+
+    id: str
+    opened: int
+
+
 @dataclass(frozen=True)
 class Moment:
-    """A point in time: of which boot (its id, random(4)), and seconds of CLOCK_BOOTTIME."""
+    """A point in time: of which boot (its id, random(4)), and seconds of CLOCK_BOOTTIME.
+
+    ``sessions`` are those that are open then.
+    """
 
     boot: str
     seconds: float
+    sessions: frozenset[Session] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,4 +95,27 @@ class WithBoot:
         return float("inf") if self.boot in (None, now.boot) else 0.0
 
 
-End = After | At | WithBoot
+@dataclass(frozen=True)
+class WithSession:
+    """Ends with a login session."""
+
+    session: Session
+
+    def begun(self, _now: Moment, _wall: float) -> WithSession:
+        """Return this."""
+        return self
+
+    def left(self, now: Moment, _wall: float) -> float:
+        """Return the seconds that are left: nobody knows how many while the session is open."""
+        return float("inf") if self.session in now.sessions else 0.0
+
+
+End = After | At | WithBoot | WithSession
+
+
+@dataclass(frozen=True)
+class Finish:
+    """When an end comes: a Unix time, infinite where nobody knows, and the id of its session."""
+
+    at: float
+    session: str = ""

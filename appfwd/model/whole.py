@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,7 +14,7 @@ from appfwd.model.changes import Change
 from appfwd.model.destination import Destination
 from appfwd.model.document import Document, Problem, reject
 from appfwd.model.domain import known_domain
-from appfwd.model.ends import After, At, End, WithBoot
+from appfwd.model.ends import After, At, End, WithBoot, WithSession
 from appfwd.model.fence import Fence
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import (
@@ -71,26 +71,26 @@ def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Do
     )
 
 
-def become(document: Document, fences: Iterable[Fence], wall: float) -> Change:
+def become(document: Document, fences: Iterable[Fence], over: Callable[[End], bool]) -> Change:
     """Return the change that makes a settled document's state of whatever state there is.
 
     ``fences`` are those of the document, with what each domain keeps were it fenced now. Trials of
-    what the document speaks of are over: what it says holds for good. A grant whose time was over
-    at ``wall`` (Unix time) does not come.
+    what the document speaks of are over: what it says holds for good. A grant whose end has come,
+    which ``over`` tells, does not come.
     """
     new = frozenset(fences)
 
     def change(state: DesiredState) -> DesiredState:
         had = {ending.grant: ending.end for ending in state.endings}
         ends = {grant: _end(end, had.get(grant)) for grant, end in document.ends.items()}
-        over = {g for g, end in ends.items() if isinstance(end, At) and end.wall <= wall}
+        gone = {grant for grant, end in ends.items() if over(end)}
         return replace(
             state,
             guards=frozenset(document.guards),
-            grants=frozenset(document.grants) - over,
+            grants=frozenset(document.grants) - gone,
             fences=frozenset(_with_kept(fence, state) for fence in new),
             settings=_settings(document, state),
-            endings=frozenset(Ending(g, end) for g, end in ends.items() if g not in over),
+            endings=frozenset(Ending(g, end) for g, end in ends.items() if g not in gone),
             trials=frozenset(trial for trial in state.trials if not _speaks_of(document, trial)),
         )
 
@@ -174,8 +174,12 @@ def _list(key: str, places: Iterable[Destination]) -> Iterator[str]:
 
 
 def _end_line(end: End) -> str:
-    if isinstance(end, WithBoot):
-        return "boot = true"
+    match end:
+        case WithBoot():
+            return "boot = true"
+        case WithSession(session):
+            opened = datetime.fromtimestamp(session.opened / 1e6, UTC).isoformat()
+            return f"session = {json.dumps(session.id)}\nopened = {opened}"
     return f"until = {datetime.fromtimestamp(end.wall, UTC).isoformat()}"
 
 

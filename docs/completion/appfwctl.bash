@@ -34,7 +34,7 @@ _appfwctl() {
         case "${words[*]}" in
             guard*) options+=' --in --for --yes' ;;
             fence*) options+=' --no-loopback --no-dns --for --yes' ;;
-            grant*) options+=' --in --for --until --boot --app --yes' ;;
+            grant*) options+=' --in --for --until --session --boot --app --yes' ;;
             revoke* | explain*) options+=' --in --app' ;;
             unguard* | who*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;

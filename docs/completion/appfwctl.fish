@@ -47,6 +47,7 @@ complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l for -x -a '10m 1h
 complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l until -x -d 'End at this time'
 complete -c appfwctl -n '__fish_seen_subcommand_from grant revoke explain' -l app -d 'The domain that a program starts in'
 complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l yes -d 'Do not ask'
+complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l session -d 'End with your login session'
 complete -c appfwctl -n '__fish_seen_subcommand_from grant' -l boot -d 'End with this boot'
 complete -c appfwctl -n '__fish_seen_subcommand_from fence unfence grant revoke explain types' -a '(__appfwctl_domains)'
 complete -c appfwctl -n '__fish_seen_subcommand_from baseline' -a 'on off show'

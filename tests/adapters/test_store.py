@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from appfwd.adapters.store.schema import MIGRATIONS
 from appfwd.errors import StoreFailed
 from appfwd.model.destination import Direction, parse_destination
-from appfwd.model.ends import After, At, Moment, WithBoot
+from appfwd.model.ends import After, At, Moment, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence, Kept
 from appfwd.model.state import (
     BaselineWas,
@@ -111,9 +111,12 @@ def test_trials_come_back_and_go_with_the_next_save(path: Path) -> None:
     assert not _loaded(path).state.trials
 
 
+SESSION = WithSession(Session("c2", 1_764_000_000_123_457))
+
+
 def test_ends_and_what_ended_come_back(path: Path) -> None:
     boot = Moment("b0071d", 12.5)
-    for end in (After(60.0, boot, 99.5), At(1e9 + 0.25), WithBoot("b0071d")):
+    for end in (After(60.0, boot, 99.5), At(1e9 + 0.25), WithBoot("b0071d"), SESSION):
         state = replace(STATE, endings=frozenset({Ending(GRANT, end)}))
         _saved(path, state)
         assert _loaded(path).state == state

@@ -45,6 +45,7 @@ class Control:
         #: Tells the watcher that others changed the policy, as the kernel's announcement does.
         self.policy_changed: Callable[[], None] = lambda: None
         #: Takes the texts of records while something listens.
+        self.opened: frozenset[Any] = frozenset()
         self.heard: Callable[[Sequence[str]], None] | None = None
 
     def ears(self, heard: Callable[[Sequence[str]], None], _lost: Callable[[], None]) -> Control:
@@ -91,6 +92,16 @@ class Control:
     async def do_clear(self) -> None:
         """Forget what was reached."""
         self.faults.reached.clear()
+
+    def sessions(self) -> frozenset[Any]:
+        """Return the login sessions that are open."""
+        return self.opened
+
+    async def do_sessions(self, opened: list[tuple[str, int]]) -> None:
+        """Have these login sessions open, and no others."""
+        from appfwd.model.ends import Session  # noqa: PLC0415 - as above
+
+        self.opened = frozenset(Session(name, at) for name, at in opened)
 
     async def do_queued(self) -> int:
         return int(self.reconciler._queue.qsize())
@@ -228,7 +239,8 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         Observer=_known(observer.Observer, control, "observer"),
         audit_records=control.ears,
         policy_announcements=announcements,
-        BootClock=lambda: BootClock(Path(boot_id)),
+        BootClock=lambda sessions: BootClock(sessions, Path(boot_id)),
+        LoginSessions=lambda: control.sessions,
         serve=controlled,
     ):
         return appfwd.daemon.main(["--state", folder])

@@ -27,6 +27,7 @@ ENTRY = {
     "dormant": bool,
     "spares": list,
     "ends": float,
+    "session": str,
     "ended": bool,
 }
 

@@ -52,6 +52,29 @@ def test_a_grant_for_the_boot_has_no_known_end(root: Peer) -> None:
     assert _grants(root)[0]["ends"] == float("inf")
 
 
+def test_a_grant_for_a_session_ends_with_it(daemon: Daemon, root: Peer, watcher: Peer) -> None:
+    daemon.tell("sessions", opened=[["3", 1], ["c2", 5]])
+    number = root.call("Grant", "mozilla_t", PLACE, {"session": "3"})
+    (row,) = _grants(root)
+    assert (row["ends"], row["session"]) == (float("inf"), "3")
+    text = root.call("Export", {})
+    daemon.tell("sessions", opened=[["3", 2], ["c2", 5]])  # another one that has its id
+    assert watcher.wait_signal("Removed").body[0] == number
+    assert [r["ended"] for r in _grants(root, ended=True)] == [True]
+    assert root.call("Apply", text, {}) == {"added": 0, "removed": 0}
+
+
+def test_a_daemon_that_starts_after_the_session_ended_ends_its_grants(
+    daemon: Daemon, root: Peer
+) -> None:
+    daemon.tell("sessions", opened=[["3", 1]])
+    root.call("Grant", "mozilla_t", PLACE, {"session": "3"})
+    daemon.stop()
+    daemon.start()  # where no session is open
+    with daemon.peer() as again:
+        assert _grants(again) == []
+
+
 def test_a_grant_without_an_end_has_none(root: Peer) -> None:
     root.call("Grant", "mozilla_t", PLACE, {})
     assert _grants(root)[0]["ends"] == 0.0
@@ -97,6 +120,10 @@ REFUSED = {
     "no number": ({"until": float("nan")}, "Unix time"),
     "never": ({"until": float("inf")}, "Unix time"),
     "a negative date": ({"until": -1.0}, "Unix time"),
+    "no open session": ({"session": "7"}, "no open login session '7'"),
+    "a session with a time": ({"session": "7", "for": 5}, "exclude each other"),
+    "a session as a number": ({"session": 7}, "session"),
+    "a session of another kind": ({"session": "a/b\x1b"}, "no open login session"),
     "a time as a word": ({"until": "18:00"}, "until"),
 }
 

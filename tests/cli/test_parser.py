@@ -140,6 +140,7 @@ WRONG = [
     ["baseline", "true"],
     ["unguard", "--for", "60s", "10.0.0.5"],
     ["grant", "--for", "60s", "--boot", "mozilla_t", "10.0.0.5"],
+    ["grant", "--session", "--boot", "mozilla_t", "10.0.0.5"],
     ["grant", "--until", "18:00", "--for", "60s", "mozilla_t", "10.0.0.5"],
     ["fence"],
     ["fence", "--in", "mozilla_t"],

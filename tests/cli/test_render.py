@@ -20,6 +20,7 @@ ROW = {
     "dormant": False,
     "spares": [],
     "ends": 0.0,
+    "session": "",
     "ended": False,
 }
 RULES: dict[str, Any] = {
@@ -116,6 +117,7 @@ def test_a_guard_has_a_dash_for_its_domain() -> None:
 NOTES: dict[str, tuple[dict[str, Any], str]] = {
     "an end": ({"ends": 90.0}, "until 1970-01-01 00:01"),
     "the boot": ({"ends": float("inf")}, "until the machine goes down"),
+    "a session": ({"ends": float("inf"), "session": "3"}, "until session 3 ends"),
     "it is over": ({"ends": 90.0, "ended": True}, "ended 1970-01-01 00:01"),
     "a fence": ({"kind": "fence", "spares": ["loopback", "dns"]}, "spares loopback and dns"),
     "two notes": (

@@ -14,7 +14,7 @@ def _text(**more: Any) -> list[str]:
 
 def _member(number: int, **more: Any) -> dict[str, Any]:
     member = {"change": "add", "kind": "grant", "domain": f"d{number}_t", "direction": "out"}
-    return {**member, "destination": "any:443", "spares": [], "ends": 0.0, **more}
+    return {**member, "destination": "any:443", "spares": [], "ends": 0.0, "session": "", **more}
 
 
 def test_nothing_is_told_as_nothing() -> None:

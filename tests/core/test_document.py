@@ -12,7 +12,7 @@ from appfwd.errors import InvalidDocument
 from appfwd.model import document as module
 from appfwd.model.changes import add_fence, add_grant, add_guard, set_bridge
 from appfwd.model.document import parse_document
-from appfwd.model.ends import After, At, End, Moment, WithBoot
+from appfwd.model.ends import After, At, End, Moment, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence, Kept
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import Bridge, DesiredState, Ending, Grant, Guard, Settings
@@ -22,7 +22,8 @@ from tests.core.stories import place, state_of
 
 NOW, WALL = Moment("boot-1", 100.0), 1_900_000_000.25
 POLICY = replace(make_policy(), aliases={"old_a_t": "a_t"})
-ENDS = (None, After(60.0), At(2_000_000_000.123456), WithBoot())
+SESSION = Session("c2", 1_764_000_000_123_457)
+ENDS = (None, After(60.0), At(2_000_000_000.123456), WithBoot(), WithSession(SESSION))
 FULL = """\
 [settings]
 bridge = "closed"
@@ -62,7 +63,8 @@ def applied(
     """Return what a document makes of a state at a Unix time."""
     state = state or DesiredState()
     document = settled(parse_document(text), policy, state)
-    return become(document, document.fences, wall)(state)
+    now = replace(NOW, sessions=frozenset({SESSION}))
+    return become(document, document.fences, lambda end: end.left(now, wall) <= 0)(state)
 
 
 def refused(text: str, state: DesiredState | None = None) -> list[str]:
@@ -118,7 +120,7 @@ def bare(fence: Fence) -> Fence:
 
 
 def left(end: End) -> float:
-    return end.left(NOW, WALL)
+    return end.left(replace(NOW, sessions=frozenset({SESSION})), WALL)
 
 
 @given(states(), some_ends)
@@ -183,7 +185,15 @@ WRONG = {
     ),
     "two ends": (
         '[[grant]]\ndomain = "a_t"\ndestination = "any:1"\nuntil = 2030-01-01T00:00:00Z\nboot=true',
-        "line 5, column 6: 'boot' is true or false, and goes without 'until'.",
+        "line 5, column 6: 'until' and 'boot' exclude each other.",
+    ),
+    "a session without its time": (
+        '[[grant]]\ndomain = "a_t"\ndestination = "any:1"\nsession = "3"',
+        "line 4, column 11: 'session' is the id of a login session, as a string, and goes with",
+    ),
+    "a session as a number": (
+        '[[grant]]\ndomain="a_t"\ndestination="any:1"\nsession = 3\nopened = 2030-01-01T00:00:00Z',
+        "line 4, column 11: 'session' is the id of a login session, as a string, and goes with",
     ),
     "granted with two ends": (
         '[[grant]]\ndomain = "a_t"\ndestination = "any:1"\n' * 2 + "boot = true",
@@ -264,6 +274,14 @@ def test_a_grant_whose_time_was_over_does_not_come() -> None:
     made = applied(FULL, wall=wall)
     assert grant not in made.grants | {ending.grant for ending in made.endings}
     assert len(made.grants) == len(applied(FULL).grants) - 1
+
+
+def test_a_grant_of_a_session_stays_and_comes_while_that_is_open_alone() -> None:
+    grant = Grant("a_t", place("any:1"))
+    for session, stays in ((SESSION, True), (replace(SESSION, opened=5), False)):
+        state = add_grant(grant, WithSession(session))(DesiredState())
+        assert applied(document_text(state), state) == (state if stays else DesiredState())
+        assert applied(document_text(state)) == (state if stays else DesiredState())
 
 
 def test_one_that_is_not_over_by_the_clock_that_nobody_sets_stays() -> None:

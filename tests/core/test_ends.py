@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from appfwd.model.changes import (
     end_grants_at,
     remove_grant,
 )
-from appfwd.model.ends import After, At, End, Moment, WithBoot
+from appfwd.model.ends import After, At, End, Finish, Moment, Session, WithBoot, WithSession
 from appfwd.model.state import (
     ENDED_AT_MOST,
     ENDED_FOR,
@@ -197,7 +198,7 @@ def test_the_kernel_follows_when_a_grant_ends(end: End) -> None:
     async def story(world: World) -> None:
         await world.reconciler.submit(add_guard(Guard(HOST)), 1000)
         await world.reconciler.submit(add_grant(GRANT, end), 1000)
-        assert world.reconciler.ends() == {GRANT: 1060.0}
+        assert world.reconciler.ends() == {GRANT: Finish(1060.0)}
         _pass(world, 59)
         await asyncio.sleep(0.1)
         assert world.reconciler.stored.state.grants == {GRANT}
@@ -209,6 +210,41 @@ def test_the_kernel_follows_when_a_grant_ends(end: End) -> None:
     (ended,) = world.store.stored.state.ended
     assert (ended.grant, ended.at) == (GRANT, 1060.0)
     assert ended.id
+
+
+def test_the_kernel_follows_when_a_session_ends() -> None:
+    """Another one that has its id later is not it."""
+    session, other = Session("3", 1), Session("3", 2)
+
+    async def story(world: World) -> None:
+        world.now = replace(world.now, sessions=frozenset({session, Session("4", 1)}))
+        assert world.reconciler.session("3") == session
+        assert world.reconciler.session("5") is None
+        await world.reconciler.submit(add_guard(Guard(HOST)), 1000)
+        await world.reconciler.submit(add_grant(GRANT, WithSession(session)), 1000)
+        assert world.reconciler.ends() == {GRANT: Finish(math.inf, "3")}
+        await asyncio.sleep(0.6)
+        assert world.reconciler.stored.state.grants == {GRANT}
+        world.now = replace(world.now, sessions=frozenset({other, Session("4", 1)}))
+        assert await _until_ended(world)
+
+    run(story).consistent()
+
+
+def test_a_session_that_ended_while_nobody_ran_is_over_at_the_start() -> None:
+    session = Session("3", 1)
+
+    async def story(world: World) -> None:
+        world.now = replace(world.now, sessions=frozenset({session}))
+        await world.reconciler.submit(add_grant(GRANT, WithSession(session)), 1000)
+        for now, left in ((world.now, {GRANT}), (Moment("boot-1", 200.0), set())):
+            world.now = now
+            again = world.restarted()
+            await again.restore()
+            world.reconciler = again
+            assert world.store.stored.state.grants == left
+
+    run(story)
 
 
 def test_a_stream_of_changes_does_not_hold_an_end_up() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.domain import parse_domain
-from appfwd.model.ends import After, At, End, Moment, WithBoot
+from appfwd.model.ends import After, At, End, Moment, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence, Kept
 from appfwd.model.state import (
     BaselineWas,
@@ -106,6 +106,8 @@ def ending_row(ending: Ending) -> tuple[str, str, str, str, float, str, float, f
             return (*key, "at", 0.0, "", 0.0, wall)
         case WithBoot(str(boot)):
             return (*key, "boot", 0.0, boot, 0.0, 0.0)
+        case WithSession(Session(name, opened)):
+            return (*key, "session", 0.0, name, float(opened), 0.0)
     raise AssertionError(ending)
 
 
@@ -120,6 +122,8 @@ def ending_of(row: tuple[Any, ...]) -> Ending:
     end: End
     if kind == "after":
         end = After(length, Moment(boot, until), wall)
+    elif kind == "session":
+        end = WithSession(Session(boot, int(until)))
     else:
         end = At(wall) if kind == "at" else WithBoot(boot)
     return Ending(_grant_of(*key), end)

@@ -81,6 +81,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             at REAL NOT NULL
         )""",
     ),
+    (
+        # Ends of login sessions: ``boot`` is the session's id, ``until`` when it was opened, in µs.
+        "ALTER TABLE ending RENAME TO ending_before",
+        """CREATE TABLE ending (
+            domain TEXT NOT NULL,
+            direction TEXT NOT NULL,
+            destination TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('after', 'at', 'boot', 'session')),
+            length REAL NOT NULL,
+            boot TEXT NOT NULL,
+            until REAL NOT NULL,
+            wall REAL NOT NULL,
+            PRIMARY KEY (domain, direction, destination)
+        )""",
+        "INSERT INTO ending SELECT * FROM ending_before",
+        "DROP TABLE ending_before",
+    ),
 )
 
 

@@ -2,8 +2,9 @@
 
 A program's file has a type; policy says which domain a process of some domain comes into by
 executing a file of that type (type_transition, class process), and it stays in its own where policy
-says nothing. Who starts a program is not known: the caller's own domain is tried first, as for a
-program of a session, then that of init, as for a service.
+says nothing. Where any other program comes into the same domain that is not the program's own. Who
+starts it is not known: the caller's domain is tried first, as for a program of a session, then that
+of init, as for a service.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from appfwd.errors import AppfwdError, InvalidArgument, SelinuxDisabled, shown
 
 SELINUXFS, PROC = Path("/sys/fs/selinux"), Path("/proc")
 _LABEL = "security.selinux"
+#: The label of programs that have no domain of their own, in policies made of the reference policy.
+_NO_DOMAIN = "system_u:object_r:bin_t:s0"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def start_of(program: str, selinuxfs: Path = SELINUXFS, proc: Path = PROC) -> St
         return Start(name, _type(known[0]), _type(known[0]), own=False)
     for starter in known:
         domain = _type(_created(starter, label, selinuxfs))
-        if domain != _type(starter):
+        if domain not in (_type(starter), _usual(starter, selinuxfs)):
             return Start(name, domain, _type(starter), own=True)
     return Start(name, _type(known[0]), _type(known[0]), own=False)
 
@@ -130,6 +133,14 @@ def _created(starter: str, label: str, selinuxfs: Path) -> str:
             "'sesearch -T -c process' tells."
         )
         raise AppfwdError(msg) from error
+
+
+def _usual(starter: str, selinuxfs: Path) -> str:
+    """Return the domain that ``starter`` starts programs in that have none (of init, initrc_t)."""
+    try:
+        return _type(_created(starter, _NO_DOMAIN, selinuxfs))
+    except AppfwdError:  # a policy without that type
+        return _type(starter)
 
 
 def _type(context: str) -> str:

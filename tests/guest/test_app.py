@@ -8,7 +8,7 @@ from .firewall import Firewall
 from .lab.guest import Guest
 from .place import PLACE
 
-PROGRAM = "/usr/local/bin/where"
+PROGRAM, SERVICE = "/usr/local/bin/where", "/usr/lib/systemd/systemd-resolved"
 #: Says in which context it runs.
 SCRIPT = b"#!/bin/sh\ncat /proc/self/attr/current\n"
 
@@ -27,17 +27,25 @@ def granted(firewall: Firewall) -> list[str]:
 
 
 def test_a_service_is_granted_by_its_program(firewall: Firewall, guest: Guest) -> None:
-    labelled(guest, "named_exec_t")
-    done = firewall.ctl("grant", "--app", PROGRAM, PLACE)
-    assert f"{PROGRAM} starts in named_t (from " in done.err
-    assert done.out == f"granted: {PLACE} to named_t\n"
-    assert granted(firewall) == ["named_t"]
-    unit = ["systemd-run", "--quiet", "--pipe", "--wait", PROGRAM]
-    context = guest.run(unit, timeout=60).out
-    assert context.split(":")[2] == "named_t"
-    assert firewall.ctl("explain", "--app", PROGRAM, PLACE).out.startswith("allowed")
-    firewall.ctl("revoke", "--app", PROGRAM, PLACE)
+    guest.run("systemctl start systemd-resolved", check=True, timeout=60)
+    pid = guest.run("systemctl show -P MainPID systemd-resolved", check=True).out.strip()
+    domain = guest.run(f"cat /proc/{pid}/attr/current", check=True).out.split(":")[2]
+    done = firewall.ctl("grant", "--app", SERVICE, PLACE)
+    assert done.err == f"{SERVICE} starts in {domain} (from init_t).\n"
+    assert done.out == f"granted: {PLACE} to {domain}\n"
+    assert granted(firewall) == [domain]
+    assert firewall.ctl("explain", "--app", SERVICE, PLACE).out.startswith("allowed")
+    firewall.ctl("revoke", "--app", SERVICE, PLACE)
     assert granted(firewall) == []
+
+
+def test_a_program_of_the_callers_is_granted(firewall: Firewall, guest: Guest) -> None:
+    """The label is what counts, and the domain that the call comes from."""
+    labelled(guest, "ping_exec_t")
+    done = firewall.ctl("grant", "--app", PROGRAM, PLACE)
+    (domain,) = granted(firewall)
+    assert f"{PROGRAM} starts in {domain} (from " in done.err
+    assert domain == "ping_t"
 
 
 def test_one_without_a_domain_of_its_own_is_not_granted_unasked(

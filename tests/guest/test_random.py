@@ -53,8 +53,9 @@ PLACES = (
     Place("any:80/tcp", ports=only(80), kinds=("tcp",)),
 )
 STEPS, EXPLAINED = 8, 3
-#: How often a command takes away what an earlier one made.
-TAKEN_AWAY = 0.4
+#: How often a command takes away what an earlier one made, and how often one replaces it all.
+TAKEN_AWAY, REPLACED = 0.4, 0.15
+FILE = "/root/firewall.toml"
 
 
 @dataclass
@@ -72,6 +73,10 @@ class Model:
 
     def change(self, dice: random.Random) -> list[str]:
         """Draw a command, do here what it does, and return its words."""
+        if dice.random() < REPLACED:
+            self.guards = set(dice.sample(PLACES, 2))
+            self.grants = {(dice.choice(DOMAINS), dice.choice(PLACES)) for _ in range(3)}
+            return ["apply", FILE]
         domain, place = dice.choice(DOMAINS), dice.choice(PLACES)
         kinds: list[tuple[str, str, set[Any], Any]] = [
             ("guard", "unguard", self.guards, place),
@@ -85,6 +90,16 @@ class Model:
         (members.remove if subject in members else members.add)(subject)
         words = subject if isinstance(subject, tuple) else (subject,)
         return [verb, *(word.text if isinstance(word, Place) else word for word in words)]
+
+    def document(self) -> str:
+        """Return what was asked for as a document."""
+        guards = [f'[[guard]]\ndestination = "{place.text}"' for place in self.guards]
+        grants = [
+            f'[[grant]]\ndomain = "{domain}"\ndestination = "{place.text}"'
+            for domain, place in self.grants
+        ]
+        fences = [f'[[fence]]\ndomain = "{d}"\nloopback = true' for d in self.fenced]
+        return "\n".join([*guards, *grants, *fences])
 
 
 def verdict(firewall: Firewall, domain: str, end: End) -> str:
@@ -103,7 +118,8 @@ def test_after_each_command_the_one_rule_holds_for_every_pair(firewall: Firewall
     for _ in range(STEPS):
         words = model.change(dice)
         done.append(" ".join(words))
-        firewall.ctl(*words, *(["--yes"] if words[0] in ("guard", "fence") else []))
+        firewall.guest.write(FILE, model.document().encode())
+        firewall.ctl(*words, *(["--yes"] if words[0] in ("guard", "fence", "apply") else []))
         got = {
             (domain, end): probe.reach(domain, end[1], kind=end[0]) == "ok"
             for domain in DOMAINS
@@ -113,4 +129,5 @@ def test_after_each_command_the_one_rule_holds_for_every_pair(firewall: Firewall
         refused += list(got.values()).count(False)
         for pair in dice.sample(sorted(got), EXPLAINED):
             assert verdict(firewall, *pair) == ("allowed" if got[pair] else "denied"), (pair, done)
+    firewall.ctl("apply", "--check", FILE)
     assert refused, done

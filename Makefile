@@ -112,7 +112,7 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
-# make bench [BENCH=changes|packets]
+# make bench [BENCH=changes|packets|ends]
 bench:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.bench $(BENCH)

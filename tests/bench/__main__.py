@@ -1,6 +1,7 @@
 """What a change costs from call to reply, beside the same done by hand as the recipe has it.
 
-And what a packet costs, see packets.py. The word `changes` or `packets` measures one alone.
+And what a packet costs, and how late grants end: see packets.py and ends.py. A word (`changes`,
+`packets`, `ends`) measures one alone.
 
 Both sides are commands run in the same guest in the same run, one after the other, alternating, so
 that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
@@ -15,7 +16,7 @@ from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapsh
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
 
-from . import packets
+from . import ends, packets
 
 FAST_ROUNDS, LOAD_ROUNDS = 10, 3
 PROXY = "10.9.0.5"
@@ -54,6 +55,13 @@ def packet_costs() -> Mapping[str, object]:
     values = packets.figures(packets.measure())
     packets.report(values)
     return {"packet": values}
+
+
+def lateness() -> Mapping[str, object]:
+    """Measure how late grants end."""
+    values = ends.figures(ends.measure())
+    ends.report(values)
+    return {"ends": values}
 
 
 def write(found: Mapping[str, object]) -> None:
@@ -135,6 +143,7 @@ def report(seconds: Mapping[str, list[float]]) -> None:
 KINDS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "changes": changes,
     "packets": packet_costs,
+    "ends": lateness,
 }
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ from appfwd.core.module import (
     loaded_module,
     module_text,
 )
-from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, plan
+from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, plan, table_alone
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import access_wanted, verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
 from appfwd.errors import PolicyUnsupported, VerifyFailed
+from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.state import DesiredState
 from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
@@ -39,6 +40,10 @@ log = logging.getLogger(__name__)
 #: is needed where a load shows what it had hidden: libsepol drops rules that the bridge covers, so
 #: who may use unlabelled packets is only seen once the bridge is closed.
 _ROUNDS = 4
+
+
+class Overtaken(Exception):
+    """The table was closed while a policy was loaded; what remains to do must be planned anew."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class Kernel:
         self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
         self._reading = asyncio.Lock()
         self._settled_at: int | None = None
+        #: The module that :meth:`make` is loading.
+        self._loading: Module | None = None
+        #: The state that the table is of, on the way of :meth:`make`; None where that is not known.
+        self.table_of: DesiredState | None = None
+        self._overtaken = False
+        self._closing = asyncio.Lock()
         #: What :meth:`make` left last; None where it did nothing, or failed.
         self.worked: Work | None = None
         self.rivals: tuple[Rival, ...] = ()
@@ -134,11 +145,38 @@ class Kernel:
         Raises:
             AppfwdError: of any adapter, or what verifying found; the kernel may then be between
                 the two states, where nothing is allowed that neither of them allows.
+            Overtaken: :meth:`close` changed the table meanwhile; the way goes on from the state
+                :attr:`table_of`.
 
         """
         self.worked = None
+        self.table_of, self._overtaken = before, False
         worked = [await self._make(*stage) for stage in stages(before, state)]
         return any(worked)
+
+    async def close(self, ended: Change) -> bool:
+        """Bring the table to what ``ended``, which takes grants away, makes of the present state.
+
+        It is for while :meth:`make` loads a policy, which takes seconds, and is done where the
+        table alone has to change; make ends with Overtaken then. Tell whether it was done.
+
+        Raises:
+            AppfwdError: of any adapter; the table is as it was.
+
+        """
+        async with self._closing:
+            if self._loading is None or self.table_of is None:
+                return False
+            state = ended(self.table_of)
+            machine = await self.machine()
+            wanted = await asyncio.to_thread(self._compile, state, machine)
+            snapshot = await self.snapshot(machine)
+            step = table_alone(snapshot, wanted, self._loading)
+            if step is None:
+                return False
+            self.table_of, self._overtaken = state, True
+            await self._apply(step, wanted)
+        return True
 
     async def foresee(self, before: DesiredState, after: DesiredState) -> Foresight:
         """Return what :meth:`make` would do to bring the kernel to ``after``; nothing is done.
@@ -175,6 +213,8 @@ class Kernel:
             worked = True
             for step in steps:
                 await self._apply(step, wanted)
+                if isinstance(step, ApplyTable):
+                    self.table_of = state
         try:
             await asyncio.to_thread(verify, snapshot, wanted)
         except VerifyFailed:
@@ -215,8 +255,7 @@ class Kernel:
             await self._a.nft.run(step.commands)
             return
         if isinstance(step, LoadModule):
-            text = module_text(step.module, self._a.selinux.contexts())
-            await self._a.modules.install(text)
+            await self._load(step.module)
         else:
             await self._a.modules.remove()
         # Before the table names a type: who else may use it?
@@ -224,6 +263,17 @@ class Kernel:
         loaded = loaded_module(machine.policy, machine.contexts)
         switches = step.module if isinstance(step, LoadModule) else Module()
         verify_module(loaded, replace(switches, types=wanted.module.types))
+
+    async def _load(self, module: Module) -> None:
+        text = module_text(module, self._a.selinux.contexts())
+        self._loading = module
+        try:
+            await self._a.modules.install(text)
+        finally:
+            async with self._closing:
+                self._loading = None
+        if self._overtaken:
+            raise Overtaken
 
     def _verify_access(self, wanted: Artefacts, machine: Machine) -> None:
         unlabeled = machine.contexts.unlabeled

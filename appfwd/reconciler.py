@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appfwd.errors import AppfwdError, Busy, Unavailable
-from appfwd.kernel import Kernel
-from appfwd.model.changes import Change, end_grants_at, end_trials, end_trials_at
+from appfwd.kernel import Kernel, Overtaken
+from appfwd.model.changes import Change, end_grants_at, end_these, end_trials, end_trials_at
 from appfwd.model.ends import End, Finish, Moment, Session, WithBoot, WithSession
 from appfwd.model.state import DesiredState, Grant, Member, Trial, describe, place
 from appfwd.ports import Store, Stored
@@ -85,7 +85,8 @@ class Reconciler:
             await self._kernel.make(state)
             if state != before.state:
                 self._stored = await self._store.save(state, self._now(), {})
-                self._tell_ends(before.state)
+                self._tell_reverted(before.state)
+                self._tell_ended(before.state)
             self.problem = None
         except AppfwdError as error:
             self.problem = error
@@ -180,8 +181,7 @@ class Reconciler:
     def _due(self) -> Change:
         """Return the change that takes back and ends whatever is over now."""
         now, wall = self._clock(), self._now()
-        ids = {m: r.id for m, r in self._stored.records.items() if isinstance(m, Grant)}
-        trials, grants = end_trials_at(now), end_grants_at(now, wall, ids)
+        trials, grants = end_trials_at(now), end_grants_at(now, wall, self._ids())
         return lambda state: grants(trials(state))
 
     async def _next(self) -> _Waiting | None:
@@ -218,20 +218,22 @@ class Reconciler:
             log.critical("could not take back or end what is over: %s", error)
             self.problem = error if isinstance(error, AppfwdError) else self.problem
             return
-        reverted = self._tell_ends(before)
+        reverted = self._tell_reverted(before)
         if reverted:
             self.on_reverted(reverted)
 
-    def _tell_ends(self, before: DesiredState) -> Sequence[Trial]:
-        """Write to the journal what was taken back and ended; return the trials."""
+    def _tell_reverted(self, before: DesiredState) -> Sequence[Trial]:
+        """Write to the journal what was taken back; return the trials."""
         reverted = sorted(before.trials - self._stored.state.trials, key=repr)
         for trial in reverted:
             log.warning("taken back, since nobody confirmed it in time: %s", describe(trial))
+        return reverted
+
+    def _tell_ended(self, before: DesiredState) -> None:
         for one in self._stored.state.ended - before.ended:
             log.info(
                 "ended: grant %s: %s, %s", one.id, one.grant.domain, place(one.grant.destination)
             )
-        return reverted
 
     async def _serve(self, batch: Sequence[_Waiting]) -> None:
         batch = [entry for entry in batch if not entry.done.done()]
@@ -263,7 +265,7 @@ class Reconciler:
             taken.append(entry)
         if not taken:
             return
-        await self._make_or_roll_back(state, old.state)
+        state = await self._make_or_roll_back(state, old.state)
         state = state.begun(self._clock(), self._now())
         if state != old.state:
             try:
@@ -272,6 +274,7 @@ class Reconciler:
                 await self._roll_back(old.state)
                 raise
         self.problem = None
+        self._tell_ended(old.state)
         try:  # before the replies, so that who called was told of it by then
             await self.on_change(old, self._stored)
         except Exception:  # the change is in force and durable, whoever could not be told
@@ -281,13 +284,51 @@ class Reconciler:
                 if not entry.done.done():
                     entry.done.set_result(self._stored)
 
-    async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> None:
+    async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> DesiredState:
+        """Bring the kernel to ``state``, or back to ``old``; return what it is in then.
+
+        That is ``state`` less the grants whose end came meanwhile.
+        """
+        before = None if state == old else old
+        while True:
+            making = asyncio.create_task(self._kernel.make(state, before))
+            try:
+                while not making.done():
+                    await asyncio.wait({making}, timeout=_LOOK_ENDS if old.endings else None)
+                    over = self._over(state, old)
+                    ended = end_these(over, self._now(), self._ids())
+                    if over and not making.done() and await self._closed(ended):
+                        state, old = ended(state), ended(old)
+                await making
+            except Overtaken:
+                before = self._kernel.table_of
+            except BaseException:
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
+                if state != old:
+                    await self._roll_back(old)
+                raise
+            else:
+                return state
+
+    def _over(self, state: DesiredState, old: DesiredState) -> frozenset[Grant]:
+        """Return the grants of ``old`` whose end has come, and which ``state`` gives no other."""
+        return frozenset(
+            ending.grant
+            for ending in old.endings
+            if (ending in state.endings or ending.grant not in state.grants)
+            and self.is_over(ending.end)
+        )
+
+    async def _closed(self, ended: Change) -> bool:
         try:
-            await self._kernel.make(state, None if state == old else old)
-        except BaseException:
-            if state != old:
-                await self._roll_back(old)
-            raise
+            return await self._kernel.close(ended)
+        except AppfwdError as error:
+            log.warning("what is over could not be ended at once: %s", error)
+            return False
+
+    def _ids(self) -> Mapping[Grant, str]:
+        return {m: r.id for m, r in self._stored.records.items() if isinstance(m, Grant)}
 
     async def _roll_back(self, old: DesiredState) -> None:
         try:

@@ -118,6 +118,23 @@ def plan(
     return tuple(steps)
 
 
+def table_alone(snapshot: Snapshot, wanted: Artefacts, loading: Module) -> ApplyTable | None:
+    """Return the step to the table of ``wanted`` while the module ``loading`` is being loaded.
+
+    None where there is nothing to do, or the table would need a type that is not loaded now, or
+    that ``loading`` has not.
+    """
+    loaded = snapshot.module.types
+    there = all(
+        loaded.get(name) == rights == loading.types.get(name)
+        for name, rights in wanted.module.types.items()
+    )
+    if not (there and wanted.active) or snapshot.table is None:
+        return None
+    commands = table_commands(snapshot.table, wanted.table)
+    return ApplyTable(tuple(commands), wanted.table) if commands else None
+
+
 def _before_the_table(
     snapshot: Snapshot, wanted: Artefacts, unlabeled: str, change: Fencing
 ) -> Module:

@@ -144,10 +144,20 @@ def end_grants_at(now: Moment, wall: float, ids: Mapping[Grant, str]) -> Change:
     """
 
     def change(state: DesiredState) -> DesiredState:
-        over = {e.grant for e in state.endings if e.end.left(now, wall) <= 0}
-        ended = frozenset(Ended(ids.get(grant, ""), grant, wall) for grant in over)
-        after = replace(state, grants=state.grants - over, ended=state.ended | ended)
-        return _without_ends(after, over)
+        over = frozenset(e.grant for e in state.endings if e.end.left(now, wall) <= 0)
+        return end_these(over, wall, ids)(state)
+
+    return change
+
+
+def end_these(over: frozenset[Grant], wall: float, ids: Mapping[Grant, str]) -> Change:
+    """Return the change that ends some grants, those of them that have an end (see above)."""
+
+    def change(state: DesiredState) -> DesiredState:
+        mine = over & {ending.grant for ending in state.endings}
+        ended = frozenset(Ended(ids.get(grant, ""), grant, wall) for grant in mine)
+        after = replace(state, grants=state.grants - mine, ended=state.ended | ended)
+        return _without_ends(after, mine)
 
     return change
 

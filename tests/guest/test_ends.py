@@ -97,6 +97,26 @@ def test_an_end_that_came_while_no_daemon_ran_is_in_force_when_it_is_ready(
     holds(guest)
 
 
+def test_it_ends_while_a_policy_is_loaded_for_another_change(
+    firewall: Firewall, guest: Guest
+) -> None:
+    """However long that takes: semodule is stopped meanwhile."""
+    firewall.guard(PLACE)
+    firewall.ctl("grant", "--for", "5s", "mozilla_t", PLACE)
+    flow = guest.probe.open("mozilla_t", TO).opened()
+    fence = guest.spawn(["appfwctl", "fence", "--yes", "postgresql_t"])
+    until(lambda: guest.run("pkill -STOP -x semodule").rc == 0)
+    until(lambda: not flow.echo(seconds=1).ok)
+    holds(guest)
+    assert guest.run("pgrep -x semodule").rc == 0
+    assert fence.poll() is None
+    guest.run("pkill -CONT -x semodule", check=True)
+    assert fence.wait() == 0, fence.output()
+    holds(guest)
+    assert ("mozilla_t", PLACE) in ended(firewall)
+    firewall.ctl("unfence", "postgresql_t")
+
+
 def test_no_other_command_makes_it_permanent(firewall: Firewall) -> None:
     firewall.ctl("grant", "--for", "1h", "mozilla_t", PLACE)
     end = ends(firewall)

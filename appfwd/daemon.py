@@ -101,8 +101,11 @@ async def serve(state: Path) -> None:
     notify("STOPPING=1")
     await reconciler.take_back_all()
     await observer.seen()  # so that what still waits is stored
-    for task in (keep_alive, *tasks):
-        task.cancel()
+    async with reconciler.resting():  # what is begun is finished, and its caller told
+        for task in tasks:
+            task.cancel()
+    keep_alive.cancel()
+    await asyncio.gather(keep_alive, *tasks, return_exceptions=True)
 
 
 def _told(parts: _Parts, service: Service) -> Watcher:

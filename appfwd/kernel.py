@@ -33,6 +33,7 @@ from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.state import DesiredState
 from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.turns import Aside
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Kernel:
         self.table_of: DesiredState | None = None
         self._overtaken = False
         self._closing = asyncio.Lock()
+        # Not the one of questions, which anybody may ask.
+        self._aside = Aside("kernel")
         #: What :meth:`make` left last; None where it did nothing, or failed.
         self.worked: Work | None = None
         self.rivals: tuple[Rival, ...] = ()
@@ -169,8 +172,8 @@ class Kernel:
                 return False
             state = ended(self.table_of)
             machine = await self.machine()
-            wanted = await asyncio.to_thread(self._compile, state, machine)
-            snapshot = await self.snapshot(machine)
+            wanted = await self._aside.run(self._compile, state, machine)
+            snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
             step = table_alone(snapshot, wanted, self._loading)
             if step is None:
                 return False
@@ -201,13 +204,13 @@ class Kernel:
         worked = False
         for _ in range(_ROUNDS):
             machine = await self._machine_to_make_for()
-            wanted = await asyncio.to_thread(self._compile, state, machine)
-            snapshot = await self.snapshot(machine)
+            wanted = await self._aside.run(self._compile, state, machine)
+            snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
             first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
             unlabeled = machine.contexts.unlabeled
-            steps = await asyncio.to_thread(plan, snapshot, wanted, unlabeled, change)
+            steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
             if not steps:
                 break
             worked = True
@@ -216,7 +219,7 @@ class Kernel:
                 if isinstance(step, ApplyTable):
                     self.table_of = state
         try:
-            await asyncio.to_thread(verify, snapshot, wanted)
+            await self._aside.run(verify, snapshot, wanted)
         except VerifyFailed:
             log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
             raise
@@ -225,7 +228,7 @@ class Kernel:
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)
         if worked and first is not None:
-            self.worked = await asyncio.to_thread(work_of, first, snapshot)
+            self.worked = await self._aside.run(work_of, first, snapshot)
         return worked
 
     async def _machine_to_make_for(self) -> Machine:

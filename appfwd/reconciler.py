@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from appfwd.errors import AppfwdError, Busy, Unavailable
@@ -55,6 +56,7 @@ class Reconciler:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._kernel, self._store, self._clock, self._now = kernel, store, clock, now
+        self._serving = asyncio.Lock()
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_AT_MOST)
         self._stored = Stored(DesiredState(), {})
         self._failed_until = 0.0
@@ -128,16 +130,24 @@ class Reconciler:
             while True:
                 first = await self._next()
                 if first is None:
-                    await self._take_back(self._due())
+                    async with self._serving:
+                        await self._take_back(self._due())
                     continue
                 batch = [first]
                 while not self._queue.empty():
                     batch.append(self._queue.get_nowait())
-                await self._serve(batch)
+                async with self._serving:
+                    await self._serve(batch)
         finally:
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             _fail(batch, Unavailable("The daemon is stopping; the change was not made."))
+
+    @asynccontextmanager
+    async def resting(self) -> AsyncIterator[None]:
+        """Wait until the change under way is done, and begin no other meanwhile."""
+        async with self._serving:
+            yield
 
     async def take_back_all(self) -> None:
         """Take back whatever is on trial: it does not outlive the daemon.
@@ -169,6 +179,10 @@ class Reconciler:
             )
             for e in endings
         }
+
+    def begun(self, state: DesiredState) -> DesiredState:
+        """Return a state with its trials and ends as if it came into force now."""
+        return state.begun(self._clock(), self._now())
 
     def is_over(self, end: End) -> bool:
         """Tell whether an end has come."""

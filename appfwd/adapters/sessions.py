@@ -15,7 +15,9 @@ _FOLDER = Path("/run/systemd/sessions")
 #: The folder's time of change is that of a tick; what changed so lately may change again within it.
 _TICK = 50_000_000
 #: Logged out, with processes left behind: the person has gone.
-_CLOSING = b"closing"
+_CLOSING = "closing"
+#: Sessions of a user's service manager, which may outlast the person's.
+_MANAGER = "manager"
 
 
 class LoginSessions:
@@ -27,8 +29,8 @@ class LoginSessions:
 
     def __init__(self, folder: Path = _FOLDER) -> None:
         self._folder = folder
-        self._changed = -1
-        self._open: frozenset[Session] = frozenset()
+        #: When the folder changed, and what was read then; together, since threads ask too.
+        self._seen: tuple[int, frozenset[Session]] = (-1, frozenset())
         self._library: Any = ctypes.CDLL("libsystemd.so.0")
         self._c: Any = ctypes.CDLL(None)
         self._c.free.argtypes = [ctypes.c_void_p]
@@ -39,30 +41,40 @@ class LoginSessions:
             changed = self._folder.stat().st_mtime_ns
         except OSError:  # before logind's first start
             return frozenset()
-        if changed != self._changed:
-            self._open = self._read()
+        before, found = self._seen
+        if changed != before:
             settled = time.time_ns() - changed > _TICK
-            self._changed = changed if settled else -1
-        return self._open
+            found = self._read(found)
+            self._seen = (changed if settled else -1, found)
+        return found
 
-    def _read(self) -> frozenset[Session]:
+    def _read(self, before: frozenset[Session]) -> frozenset[Session]:
         if not hasattr(self._library, "sd_session_get_start_time"):
             return frozenset()
         try:
             names = login.sessions()
-        except OSError:
-            return frozenset()
+        except OSError:  # no file descriptor is left, say: nobody has logged out by that
+            return before
         found = (self._session(name) for name in names)
         return frozenset(one for one in found if one is not None)
 
     def _session(self, name: str) -> Session | None:
-        """Return a session; None where it is closing or has gone meanwhile."""
-        text, opened, key = ctypes.c_void_p(), ctypes.c_uint64(), name.encode()
-        if self._library.sd_session_get_state(key, ctypes.byref(text)) < 0:
+        """Return a session; None where it is closing, no person's, or has gone meanwhile."""
+        state = self._text("state", name)
+        kind = self._text("class", name)
+        opened = ctypes.c_uint64()
+        got = self._library.sd_session_get_start_time(name.encode(), ctypes.byref(opened))
+        if got < 0 or state in ("", _CLOSING) or kind.startswith(_MANAGER):
             return None
+        return Session(name, opened.value)
+
+    def _text(self, what: str, name: str) -> str:
+        """Return the state or the class of a session; empty where it has gone."""
+        text = ctypes.c_void_p()
+        ask = getattr(self._library, f"sd_session_get_{what}")
+        if ask(name.encode(), ctypes.byref(text)) < 0:
+            return ""
         try:
-            state = ctypes.string_at(text)
+            return ctypes.string_at(text).decode("ascii", "replace")
         finally:
             self._c.free(text)
-        got = self._library.sd_session_get_start_time(key, ctypes.byref(opened))
-        return None if got < 0 or state == _CLOSING else Session(name, opened.value)

@@ -16,7 +16,15 @@ from appfwd.bus.lib import (
     deep,
 )
 from appfwd.bus.members import BUS_NAME, INTERFACE, METHODS, PATH
-from appfwd.errors import AppfwdError, Busy, SelinuxDisabled, Unavailable, by_dbus_name
+from appfwd.errors import (
+    AppfwdError,
+    Busy,
+    InvalidArgument,
+    SelinuxDisabled,
+    Unavailable,
+    by_dbus_name,
+    shown,
+)
 
 _SIGNATURES = {method.name: method.signature for method in METHODS}
 #: Errors of the bus itself, and of systemd where it could not start the daemon.
@@ -77,8 +85,12 @@ class Client:
             body=body,
             flags=MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION,
         )
+        _hold_text(body)
         try:
             reply = await asyncio.wait_for(self._bus.call(message), PATIENCE)
+        except (OSError, EOFError) as error:
+            msg = f"The bus closed the connection ({error}); was the message too long for it?"
+            raise Unavailable(msg) from error
         except TimeoutError:
             msg = f"The daemon did not answer within {PATIENCE:.0f} s; 'systemctl status appfwd'."
             raise Busy(msg) from None
@@ -88,6 +100,26 @@ class Client:
         if reply.message_type is MessageType.ERROR:
             raise _error(reply.error_name or "", reply.body)
         return deep(reply.body[0]) if reply.body else None
+
+
+def _hold_text(body: list[object]) -> None:
+    """Hold that strings can be sent: words of a command line may be of any bytes.
+
+    Raises:
+        InvalidArgument: one is not.
+
+    """
+    for part in body:
+        if isinstance(part, str):
+            try:
+                part.encode()
+            except UnicodeEncodeError:
+                msg = f"{shown(part)} is not UTF-8."
+                raise InvalidArgument(msg) from None
+        elif isinstance(part, list):
+            _hold_text(part)
+        elif isinstance(part, dict):
+            _hold_text([value.value for value in part.values()])
 
 
 def _options(options: dict[str, object]) -> dict[str, Variant]:

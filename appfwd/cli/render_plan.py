@@ -18,7 +18,9 @@ def plan_lines(
     """Yield a plan's lines; ``notes`` gives the words for the end and exceptions of a member."""
     members = [_member(row) + _noted(notes(row)) for row in value["members"]]
     settings = [f"  ~ {r['setting']}: {r['before']} -> {r['after']}" for r in value["settings"]]
-    if not (members or settings or value["policy"] or value["commands"]):
+    if value["trials_over"]:
+        yield f"{_count(value['trials_over'], 'change')} on trial would not go back any more"
+    if not (members or settings or value["policy"] or value["commands"] or value["trials_over"]):
         yield "nothing would change"
         return
     total = value["members_total"] + len(settings)

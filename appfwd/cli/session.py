@@ -13,6 +13,7 @@ PROC = Path("/proc")
 _VARIABLE = "XDG_SESSION_ID"
 #: The unit of a session's processes, which sudo(8) does not leave.
 _SCOPE = re.compile(r"/session-([A-Za-z0-9]+)\.scope(?:/|$)", re.MULTILINE)
+_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 #: What the kernel says where there is no session of login's (audit_session_info, kernel/audit.h).
 _UNSET = str(2**32 - 1)
 
@@ -30,7 +31,7 @@ def own_session(environment: Mapping[str, str] = os.environ, proc: Path = PROC) 
     scope = _SCOPE.search(_read(proc / "self/cgroup"))
     kept = _read(proc / "self/sessionid").strip()
     found = environment.get(_VARIABLE) or (scope[1] if scope else kept)
-    if found in ("", _UNSET):
+    if found == _UNSET or not _ID.fullmatch(found):
         msg = (
             "You are in no login session, as far as can be told. Set XDG_SESSION_ID to the id of "
             "the one that is meant ('loginctl' lists them)."

@@ -55,7 +55,7 @@ async def export(client: Client, _arguments: argparse.Namespace) -> Answer:
 def differs(plan: Mapping[str, Any]) -> bool:
     """Tell whether a plan changes anything."""
     lists = ("members", "settings", "policy", "elements", "commands")
-    return any(plan[name] for name in lists)
+    return any(plan[name] for name in lists) or plan["trials_over"] > 0
 
 
 async def _planned(client: Client, arguments: argparse.Namespace) -> Any:

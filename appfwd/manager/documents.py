@@ -25,17 +25,20 @@ async def parsed(text: str, machine: Machine, state: DesiredState) -> Document:
         InvalidDocument: with line and column of what is wrong.
 
     """
-    document = await asyncio.to_thread(parse_document, text)
-    return settled(document, machine.policy, state)
+    return await asyncio.to_thread(lambda: settled(parse_document(text), machine.policy, state))
 
 
-def change_of(document: Document, machine: Machine, over: Callable[[End], bool]) -> Change:
+async def change_of(document: Document, machine: Machine, over: Callable[[End], bool]) -> Change:
     """Return the change that makes the state what a document says; see ``become`` for ``over``.
 
     Raises:
         InvalidDocument: it fences what cannot be fenced.
 
     """
+    return await asyncio.to_thread(_change_of, document, machine, over)
+
+
+def _change_of(document: Document, machine: Machine, over: Callable[[End], bool]) -> Change:
     fences: list[Fence] = []
     for fence, path in document.fences.items():
         spared = {"loopback": fence.loopback, "dns": fence.dns}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from appfwd.core.audience import kept_by
 from appfwd.core.machine import Machine
-from appfwd.errors import AppfwdError, InvalidArgument
+from appfwd.errors import AppfwdError, Busy, InvalidArgument
 from appfwd.kernel import Kernel
 from appfwd.model.destination import Destination, parse_destination
 from appfwd.model.domain import known_domain, parse_domain
@@ -23,6 +24,8 @@ Row = dict[str, Any]
 
 PAGE = {"offset": int, "limit": int}
 PLACE = {"direction": str}
+#: Plans and previews that wait at once for one that is made.
+PLANS_AT_MOST = 16
 FENCE = {"loopback": bool, "dns": bool}
 
 
@@ -40,10 +43,28 @@ class Parts:
         self._reconciler, self._kernel = reconciler, kernel
         self._selinux, self._observer = selinux, observer
         self._processes = processes
-        self._planning = asyncio.Lock()
+        self._planning, self._plans = asyncio.Lock(), 0
 
     async def _domain(self, text: str) -> str:
         return known_domain(parse_domain(text), await self._kernel.policy())
+
+    @asynccontextmanager
+    async def _one_plan(self) -> AsyncIterator[None]:
+        """Let one plan at a time be made: who may only ask may ask much, of any size.
+
+        Raises:
+            Busy: many wait already.
+
+        """
+        if self._plans > PLANS_AT_MOST:
+            msg = "Too many plans are asked for at once; try again in a moment."
+            raise Busy(msg)
+        self._plans += 1
+        try:
+            async with self._planning:
+                yield
+        finally:
+            self._plans -= 1
 
     def _hold_active(self) -> None:
         if not self._reconciler.stored.state.settings.active:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from appfwd.core.boxtext import box_texts
 from appfwd.core.effects import Effect
@@ -20,13 +20,16 @@ EFFECTS_AT_MOST, NAMES_AT_MOST = 100, 200
 #: A command that fills a map can have all of its elements.
 COMMAND_AT_MOST = 4000
 
-Ends = Callable[[DesiredState], Mapping[Member, Finish]]
+Ends = Mapping[Member, Finish]
 
 
-def state_part(before: DesiredState, after: DesiredState, ends: Ends) -> Row:
-    """Return the members that would come, go, or end at another time, and settings that differ."""
+def state_part(before: DesiredState, after: DesiredState, old_ends: Ends, new_ends: Ends) -> Row:
+    """Return the members that would come, go, or end at another time, and settings that differ.
+
+    ``trials_over`` counts what is on trial now and would not be: it would stay, or go, for good.
+    """
     old, new = before.members(), after.members()
-    until = {"add": ends(after), "remove": ends(before), "end": ends(after)}
+    until = {"add": new_ends, "remove": old_ends, "end": new_ends}
     other_end = {e.grant for e in before.endings ^ after.endings} & old & new
     members = [
         *(("remove", member) for member in old - new),
@@ -41,6 +44,7 @@ def state_part(before: DesiredState, after: DesiredState, ends: Ends) -> Row:
     return {
         "members": Rows(rows[:PAGE_AT_MOST]),
         "members_total": len(rows),
+        "trials_over": len(before.trials - after.trials),
         "settings": _settings_rows(before.settings, after.settings),
     }
 

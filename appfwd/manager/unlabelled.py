@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -88,27 +89,29 @@ class Unlabelled(Parts):
         of it.
         """
         check_options(options, _PREVIEW)
+        async with self._one_plan():
+            return await self._preview(change, options)
+
+    async def _preview(self, change: str, options: Options) -> Row:
         now, machine = self._reconciler.stored.state, await self._kernel.machine()
         if change == "apply":
-            text = _subject(change, options)
-            then = change_of(await parsed(text, machine, now), machine, self._reconciler.is_over)(
-                now
-            )
+            document = await parsed(_subject(change, options), machine, now)
+            asked = await change_of(document, machine, self._reconciler.is_over)
         else:
-            then = _change(change, options, machine)(now)
-        before, after = Rule(now, machine), Rule(then, machine)
-        lost = [
-            _loss_row(one)
-            for one in await self._observer.seen()
-            if _loses(one.observation, before, after)
-        ]
-        why = ""
-        own = _own(options)
-        if own is not None and _loses(own, before, after):
-            why = (
+            asked = _change(change, options, machine)
+        seen, own = await self._observer.seen(), _own(options)
+
+        def losses() -> tuple[list[Row], str]:
+            before, after = Rule(now, machine), Rule(asked(now), machine)
+            lost = [_loss_row(one) for one in seen if _loses(one.observation, before, after)]
+            if own is None or not _loses(own, before, after):
+                return lost, ""
+            return lost, (
                 f"your own connection ({own.domain}, {place(own.destination)}) would be cut; "
                 f"'{_grant_command(own)}' keeps it"
             )
+
+        lost, why = await asyncio.to_thread(losses)
         rows = Rows(lost[:PAGE_AT_MOST])
         return {"loses": rows, "total": len(lost), "cut": bool(why), "why": why}
 

@@ -31,16 +31,19 @@ class Whole(Changes):
             AppfwdError: the call itself would be refused with the same error.
 
         """
-        async with self._planning:  # one at a time: anybody may ask, and it costs as a change does
+        async with self._one_plan():  # anybody may ask, and it costs as a change does
             asked = await self._asked(method, arguments, options)
             machine = await self._kernel.machine()
             before = self._reconciler.stored.state
-            after = asked.change(before)
+            after = await asyncio.to_thread(asked.change, before)
             foresight = await self._kernel.foresee(before, after)
+
+            begun = self._reconciler.begun(after)
+            ends = self._reconciler.ends(before), self._reconciler.ends(begun)
 
             def rows() -> Row:
                 return {
-                    **state_part(before, after, self._reconciler.ends),
+                    **state_part(before, begun, *ends),
                     **effects_part(effects(before, after, machine)),
                     **kernel_part(foresight, machine.contexts),
                 }
@@ -115,4 +118,4 @@ class Whole(Changes):
         document = await parsed(text, machine, self._reconciler.stored.state)
         if document.baseline:
             await self._hold_baseline()
-        return Asked(change_of(document, machine, self._reconciler.is_over))
+        return Asked(await change_of(document, machine, self._reconciler.is_over))

@@ -43,13 +43,21 @@ from appfwd.model.tomlplaces import Path, Place, places
 
 T = TypeVar("T", Guard, Grant, Fence)
 
-#: Characters that a document may have; 100,000 grants, one to a line, have a third of that.
-DOCUMENT_AT_MOST = 16 << 20
+#: Bytes that a document may have; 100,000 grants, one to a line, have half of that.
+DOCUMENT_AT_MOST = 8 << 20
+#: Grants that a document may come to: a list of domains by one of destinations is a product.
+GRANTS_AT_MOST = 200_000
+#: Dotted keys (a.b.c) need memory by the square of their length in tomllib; ours have no dot.
+_DOTTED = re.compile(r"\.(?:[ \t]*[\w-]*[ \t]*\.){15}")
+_QUOTED = re.compile(r"\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'|#[^\n]*")
+#: The last Unix time of a year of four digits.
+_LAST_TIME = 253_402_300_799.0
 #: Wrong places that are told of at once.
 _TOLD_AT_MOST = 10
 #: What a grant's end is given by.
 _ENDS = ("until", "boot", "session", "opened")
 _SETTINGS = {"bridge": str, "strict": bool, "baseline": bool}
+_TOO_DEEP = "line 1, column 1: This is no document of appfwd's: its values are too deep or long."
 _SYNTAX = re.compile(r"(.*) \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)", re.DOTALL)
 
 
@@ -78,9 +86,11 @@ def parse_document(text: str) -> Document:
         InvalidDocument: with the line and column of each wrong place, ten at most.
 
     """
-    if len(text) > DOCUMENT_AT_MOST:
-        msg = f"line 1, column 1: A document has at most {DOCUMENT_AT_MOST} characters."
+    if len(text.encode()) > DOCUMENT_AT_MOST:
+        msg = f"line 1, column 1: A document has at most {DOCUMENT_AT_MOST} bytes."
         raise InvalidDocument(msg)
+    if _DOTTED.search(_QUOTED.sub("", text)):
+        raise InvalidDocument(_TOO_DEEP)
     reader = _Reader(_toml(text))
     document = reader.document(text)
     reject(text, reader.problems)
@@ -113,7 +123,10 @@ def reject(text: str, problems: Sequence[Problem]) -> None:
     """
     if not problems:
         return
-    where = places(text)
+    try:
+        where = places(text)
+    except RecursionError:
+        raise InvalidDocument(_TOO_DEEP) from None
     found = sorted({(where.of(one.path, key=one.at_key), str(one.error)) for one in problems})
     lines = [f"{place}: {sentence}" for place, sentence in found[:_TOLD_AT_MOST]]
     if len(found) > _TOLD_AT_MOST:
@@ -132,7 +145,7 @@ def _toml(text: str) -> Mapping[str, Any]:
             place = Place(int(match[2]), int(match[3]))
         msg = f"{place}: This is not TOML: {shown(what)}."
     except (RecursionError, ValueError):  # the latter of numbers with thousands of digits
-        msg = "line 1, column 1: This is no document of appfwd's: its values are too deep or long."
+        msg = _TOO_DEEP
     raise InvalidDocument(msg) from None
 
 
@@ -145,6 +158,7 @@ class _Reader:
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self._table = table
+        self._grants_left = GRANTS_AT_MOST
         self._ends: dict[Grant, End | None] = {}
         self.problems: list[Problem] = []
 
@@ -207,9 +221,14 @@ class _Reader:
     def _grants(self, path: Path, table: Mapping[str, Any]) -> Iterator[tuple[Grant, Path]]:
         self._known(path, table, ("domain", "destination", "direction", *_ENDS))
         direction, end = self._direction(path, table), self._end(path, table)
-        places_of = list(self._destinations(path, table, direction))
-        for of_domain, domain in self._domains(path, table):
-            for where, destination in places_of:
+        places_of = {d: where for where, d in self._destinations(path, table, direction)}
+        domains = {domain: where for where, domain in self._domains(path, table)}
+        self._grants_left -= len(places_of) * len(domains)
+        if self._grants_left < 0:
+            self._wrong(path, f"A document comes to at most {GRANTS_AT_MOST} grants.")
+            return
+        for domain, of_domain in domains.items():
+            for destination, where in places_of.items():
                 grant = Grant(domain, destination)
                 if self._ends.setdefault(grant, end) != end:
                     self._wrong(where, "This is granted twice, with different ends.")
@@ -238,11 +257,15 @@ class _Reader:
                 msg = f"'{key}' is a date and time with its zone, like 2030-12-24T18:00:00+01:00."
                 self._wrong((*path, key), msg)
                 return None
+            if isinstance(time, datetime) and not 0 <= time.timestamp() <= _LAST_TIME:
+                self._wrong((*path, key), f"'{key}' is from 1970 to 9999, in UTC.")
+                return None
         boot, session = table.get("boot", False), table.get("session", "")
         if type(boot) is not bool:
             self._wrong((*path, "boot"), "'boot' is true or false.")
             return None
-        if not isinstance(session, str) or ("session" in table) is not ("opened" in table):
+        both = ("session" in table) is ("opened" in table)
+        if not (isinstance(session, str) and both and (session or "session" not in table)):
             msg = "'session' is the id of a login session, as a string, and goes with 'opened'."
             self._wrong((*path, "session" if "session" in table else "opened"), msg)
             return None

@@ -19,6 +19,7 @@ from appfwd.model.fence import Fence
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import (
     BaselineWas,
+    Bridge,
     BridgeWas,
     DesiredState,
     Ending,
@@ -32,6 +33,8 @@ K = TypeVar("K", str, tuple[str, str, str])
 
 #: Seconds that two ends may differ by and be the same: documents have times to the microsecond.
 _SAME = 0.001
+#: Wrong names after which no more are looked for.
+_ENOUGH = 20
 
 
 def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Document:
@@ -43,18 +46,19 @@ def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Do
         InvalidDocument: a domain is unknown, or has two fences that differ.
 
     """
-    had = {grant.domain for grant in state.grants} | {fence.domain for fence in state.fences}
+    had = {grant.domain for grant in state.grants}, {fence.domain for fence in state.fences}
     problems: list[Problem] = []
     names: dict[str, str] = {}
-    members: list[tuple[Grant | Fence, Path]] = [
-        *document.grants.items(),
-        *document.fences.items(),
-    ]
-    for domain, path in {member.domain: path for member, path in reversed(members)}.items():
-        try:
-            names[domain] = domain if domain in had else known_domain(domain, policy)
-        except AppfwdError as error:
-            problems.append(Problem(path, error))
+    of_grants = {grant.domain: path for grant, path in reversed([*document.grants.items()])}
+    of_fences = {fence.domain: path for fence, path in reversed([*document.fences.items()])}
+    for paths, kept in zip((of_grants, of_fences), had, strict=True):
+        for domain, path in paths.items():
+            try:
+                names[domain] = domain if domain in kept else known_domain(domain, policy)
+            except AppfwdError as error:
+                problems.append(Problem(path, error))
+            if len(problems) > _ENOUGH:  # each looks for near names among all domains
+                reject(document.text, problems)
     fences: dict[str, Fence] = {}
     for fence, path in document.fences.items():
         name = names.get(fence.domain, fence.domain)
@@ -63,10 +67,19 @@ def settled(document: Document, policy: LoadedPolicy, state: DesiredState) -> Do
             msg = f"{name} is fenced twice, with different exceptions."
             problems.append(Problem(path, InvalidArgument(msg)))
     reject(document.text, problems)
+    grants: dict[Grant, Path] = {}
+    ends: dict[Grant, End | None] = {}
+    for grant, path in document.grants.items():
+        named, end = replace(grant, domain=names[grant.domain]), document.ends.get(grant)
+        grants.setdefault(named, path)
+        if ends.setdefault(named, end) != end:
+            msg = f"This is granted to {named.domain} twice, with different ends."
+            problems.append(Problem(path, InvalidArgument(msg)))
+    reject(document.text, problems)
     return replace(
         document,
-        grants={replace(g, domain=names[g.domain]): path for g, path in document.grants.items()},
-        ends={replace(g, domain=names[g.domain]): end for g, end in document.ends.items()},
+        grants=grants,
+        ends={grant: end for grant, end in ends.items() if end is not None},
         fences={replace(f, domain=names[f.domain]): path for f, path in document.fences.items()},
     )
 
@@ -104,9 +117,10 @@ def _with_kept(fence: Fence, state: DesiredState) -> Fence:
 
 def _settings(document: Document, state: DesiredState) -> Settings:
     settings = state.settings
-    if document.bridge is not None:
-        strict = bool(document.strict)
-        settings = replace(settings, bridge=document.bridge, strict=strict)
+    bridge = settings.bridge if document.bridge is None else document.bridge
+    strict = settings.strict if document.strict is None else document.strict
+    strict = strict and bridge is Bridge.CLOSED
+    settings = replace(settings, bridge=bridge, strict=strict)
     if document.baseline is not None:
         settings = replace(settings, baseline=document.baseline)
     return settings

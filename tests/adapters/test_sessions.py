@@ -15,7 +15,12 @@ import pytest
 from appfwd.adapters.sessions import LoginSessions
 from appfwd.model.ends import Session
 
-STATES = {"1": ("active", 10), "c2": ("online", 20), "3": ("closing", 30)}
+STATES = {
+    "1": ("active", 10),
+    "c2": ("online", 20),
+    "3": ("closing", 30),
+    "9": ("active", 40),  # of a user's service manager
+}
 
 
 class Library:
@@ -34,7 +39,14 @@ class Library:
         text._obj.value = self._c.strdup(self.states[key.decode()][0].encode())
         return 0
 
+    def sd_session_get_class(self, key: bytes, text: Any) -> int:
+        kind = b"manager" if key == b"9" else b"user"
+        text._obj.value = self._c.strdup(kind)
+        return 0
+
     def sd_session_get_start_time(self, key: bytes, opened: Any) -> int:
+        if key.decode() not in self.states:
+            return -6
         opened._obj.value = self.states[key.decode()][1]
         return 0
 
@@ -83,6 +95,19 @@ def test_what_changed_just_now_is_read_again(tmp_path: Path, library: Library) -
     del library.states["1"]
     os.utime(tmp_path, ns=(changed, changed))
     assert sessions() == {Session("c2", 20)}
+
+
+def test_where_they_cannot_be_read_nobody_has_logged_out(
+    tmp_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    sessions = _of(tmp_path, library)
+    first = sessions()
+    monkeypatch.setattr("systemd.login.sessions", fails)
+    (tmp_path / "x").touch()
+    assert sessions() == first != frozenset()
 
 
 def test_before_logind_there_are_none(tmp_path: Path, library: Library) -> None:

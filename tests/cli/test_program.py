@@ -44,6 +44,7 @@ def test_inbound_is_a_destination_of_its_own(run: Run, daemon: Daemon) -> None:
 SEEN_KEYS = ("domain", "direction", "destination", "count", "first", "last")
 PLAN = {
     *("members", "members_total", "settings", "effects", "effects_total", "policy", "policy_total"),
+    "trials_over",
     *("policy_loads", "elements", "elements_total", "commands", "commands_total", "transactions"),
 }
 JSON = [

@@ -28,7 +28,7 @@ destination = "{PLACE}"
 SAME: dict[str, Any] = {
     **{key: [] for key in ("members", "settings", "effects", "policy", "elements", "commands")},
     **dict.fromkeys(("members_total", "effects_total", "policy_total", "elements_total"), 0),
-    **dict.fromkeys(("policy_loads", "commands_total", "transactions"), 0),
+    **dict.fromkeys(("policy_loads", "commands_total", "transactions", "trials_over"), 0),
 }
 OTHER = {**SAME, "settings": [{"setting": "bridge", "before": "closed", "after": "open"}]}
 NOTHING: dict[str, Any] = {"loses": [], "total": 0, "cut": False, "why": ""}

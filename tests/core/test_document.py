@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from appfwd.errors import InvalidDocument
 from appfwd.model import document as module
+from appfwd.model import domain as domain_module
 from appfwd.model.changes import add_fence, add_grant, add_guard, set_bridge
 from appfwd.model.document import parse_document
 from appfwd.model.ends import After, At, End, Moment, Session, WithBoot, WithSession
@@ -195,6 +196,29 @@ WRONG = {
         '[[grant]]\ndomain="a_t"\ndestination="any:1"\nsession = 3\nopened = 2030-01-01T00:00:00Z',
         "line 4, column 11: 'session' is the id of a login session, as a string, and goes with",
     ),
+    "an empty session": (
+        '[[grant]]\ndomain="a_t"\ndestination="any:1"\nsession = ""\nopened = 2030-01-01T00:00:00Z',
+        "line 4, column 11: 'session' is the id of a login session, as a string, and goes with",
+    ),
+    "after the last year": (
+        '[[grant]]\ndomain="a_t"\ndestination="any:1"\nuntil = 9999-12-31T23:59:59-12:00',
+        "line 4, column 9: 'until' is from 1970 to 9999, in UTC.",
+    ),
+    "granted twice by an alias": (
+        (
+            '[[grant]]\ndomain=["a_t", "old_a_t"]\ndestination="any:1"\n'
+            '[[grant]]\ndomain="old_a_t"\ndestination="any:2"\nboot = true\n'
+            '[[grant]]\ndomain="a_t"\ndestination="any:2"'
+        ),
+        "line 9, column 8: This is granted to a_t twice, with different ends.",
+    ),
+    "a product": (
+        (
+            f"[[grant]]\ndomain={[f'd{n}_t' for n in range(500)]}\n"
+            f"destination={[f'any:{n}' for n in range(1, 500)]}"
+        ),
+        "line 1, column 1: A document comes to at most 200000 grants.",
+    ),
     "granted with two ends": (
         '[[grant]]\ndomain = "a_t"\ndestination = "any:1"\n' * 2 + "boot = true",
         "line 6, column 15: This is granted twice, with different ends.",
@@ -232,6 +256,54 @@ def test_several_are_told_at_once_in_order_and_no_more_than_ten() -> None:
     assert lines[10:] == ["line 13, column 1: and 2 more."]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 30_000) + "=1",
+        "[" + ".".join("a" * 30_000) + "]",
+        " . ".join(['"a"'] * 30_000) + "=1",
+        "x = " + "[" * 493 + "]" * 493,
+        "x = " + "[" * 20_000,
+        "x = " + "{a=" * 328 + "1" + "}" * 328,
+        "x = " + "[{a=" * 197 + "1" + "}]" * 197,
+    ],
+    ids=lambda text: text[:9],
+)
+def test_what_is_too_deep_is_refused_before_it_costs_much(text: str) -> None:
+    (line,) = refused(text + "\n")
+    assert line.startswith("line 1, column ")
+
+
+def test_long_lists_are_not_taken_for_depth() -> None:
+    places = ", ".join(f'"10.0.{n}.1:443"' for n in range(200))
+    assert len(applied(f"# see a.b.c.\n[[guard]]\ndestination = [{places}]").guards) == 200
+
+
+def test_a_product_is_bounded_however_often_the_same_is_named() -> None:
+    text = "[[grant]]\ndomain = [{}]\ndestination = [{}]"
+    many = text.format('"a_t",' * 60_000, '"any:1",' * 60_000)
+    assert applied(many).grants == {Grant("a_t", place("any:1"))}
+
+
+def test_near_names_are_looked_for_a_few_times_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def near(name: str, _policy: LoadedPolicy) -> str:
+        asked.append(name)
+        return ""
+
+    monkeypatch.setattr(domain_module, "_near", near)
+    names = ", ".join(f'"a{n}_t"' for n in range(5000))
+    assert len(refused(f"[[fence]]\ndomain = [{names}]")) == 11
+    assert len(asked) < 30
+
+
+def test_a_domain_that_policy_lost_is_not_fenced_for_its_grants() -> None:
+    state = state_of(grants=((GONE, "any:1"),))
+    text = f'[[fence]]\ndomain = "{GONE}"\n' + document_text(state)
+    assert "has no domain 'gone_t'" in refused(text, state)[0]
+
+
 def test_a_document_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DOCUMENT_AT_MOST", 10)
     assert refused("# 9 chars.\n")[0].startswith("line 1, column 1: A document has at most 10 ")
@@ -256,8 +328,9 @@ def test_settings_that_are_not_named_stay() -> None:
     assert applied("[settings]\nbaseline = false", had).settings == replace(
         had.settings, baseline=False
     )
-    opened = applied('[settings]\nbridge = "closed"', had)
-    assert not opened.settings.strict  # strict is of the bridge that is named
+    assert applied('[settings]\nbridge = "closed"', had) == had
+    assert not applied("[settings]\nstrict = false", had).settings.strict
+    assert not applied('[settings]\nbridge = "open"', had).settings.strict
 
 
 def test_what_it_speaks_of_is_no_longer_on_trial() -> None:

@@ -18,7 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "core": ("errors", "model", "core"),
     "ports": ("model",),
     "turns": (),
-    "kernel": ("errors", "model", "core", "ports"),
+    "kernel": ("errors", "model", "core", "ports", "turns"),
     "reconciler": ("errors", "model", "ports", "kernel"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
     "observer": ("errors", "model", "core", "ports"),

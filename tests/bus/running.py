@@ -88,11 +88,14 @@ class Daemon:
             pytest.fail(f"the daemon did not start:\n{self.log.read_text()[-3000:]}")
         return manager.recv(4096)
 
+    def send_signal(self, number: int) -> None:
+        """Send the process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the process by a signal; return its exit status."""
-        process = self._process
-        assert process is not None
-        process.send_signal(number)
+        self.send_signal(number)
         return self.wait()
 
     def _command(self, folder: Path, faults: Sequence[tuple[str, str]] = ()) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 import time
 from typing import Any
 
 import pytest
 
-from tests.bus.peer import Peer, Refused, manager_call
+from tests.bus.peer import Peer, Refused, body_of, manager_call
 from tests.bus.running import Daemon
 from tests.bus.samples import PLACE, prepare
 
@@ -277,3 +278,76 @@ def test_calls_that_come_at_once_with_a_document_are_kept_or_go_as_they_came(
         root.call("Apply", f'[[guard]]\ndestination = "{PLACE}"\n', {})
         other.call("Guard", "10.1.0.3", {})
     assert {row["destination"] for row in root.call("List", {})} == {PLACE, "10.1.0.3"}
+
+
+HOSTILE = {
+    "a product": '[[grant]]\ndomain=["a{}_t"]\ndestination=["any:{}"]\n'.format(
+        '_t","a'.join(map(str, range(2000))), '","any:'.join(map(str, range(1, 2000)))
+    ),
+    "the same again and again": "[[grant]]\ndomain=[{}]\ndestination=[{}]\n".format(
+        '"mozila_t",' * 60_000, '"any:1",' * 60_000
+    ),
+    "dotted keys": ".".join("a" * 100_000) + "=1\n",
+    "unknown domains": "[[fence]]\ndomain=[{}]\n".format(
+        ",".join(f'"mozilla{n}_t"' for n in range(6000))
+    ),
+    "depth": "x = " + "[" * 493 + "1" + "]" * 493 + "\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_who_may_only_ask_holds_nobody_up(daemon: Daemon, root: Peer, text: str) -> None:
+    """While such documents are looked at others are answered, and grants end."""
+    with daemon.peer() as asking, daemon.peer() as watcher:
+        watcher.watch("type='signal',sender='org.appfwd1'")
+        number = root.call("Grant", "mozilla_t", PLACE, {"for": 2})
+        preview = manager_call("Preview", "apply", {"subject": text})
+        plan = manager_call("Plan", "Apply", [text], {})
+        sent = [asking.send(call) for call in (preview, plan) * 4]
+        assert root.call("Guard", "10.1.0.1", {})
+        assert watcher.wait_signal("Removed").body[0] == number
+        for serial in sent:
+            with pytest.raises(Refused) as caught:
+                body_of(asking.reply_to(serial))
+            assert caught.value.name == "org.appfwd1.Error.InvalidDocument"
+
+
+def test_more_plans_than_can_wait_are_refused(daemon: Daemon, root: Peer) -> None:
+    root.call("Guard", "10.1.0.1", {})
+    with daemon.peer() as asking, daemon.held("list"):
+        sent = [asking.send(manager_call("Plan", "Guard", ["10.1.0.2"], {})) for _ in range(40)]
+        with pytest.raises(Refused) as caught:
+            body_of(asking.reply_to(sent[-1]))
+        assert caught.value.name == "org.appfwd1.Error.Busy"
+
+
+@pytest.mark.parametrize("place", ["list", "nft", "save"])
+def test_a_change_that_is_under_way_is_finished_before_the_daemon_stops(
+    daemon: Daemon, root: Peer, place: str
+) -> None:
+    _begin(daemon, root)
+    with daemon.held(place):
+        serial = root.send(manager_call("Apply", FIRM, {}))
+        daemon.wait_reached(place)
+        daemon.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    assert body_of(root.reply_to(serial))
+    assert daemon.wait() == 0
+    daemon.start()
+    with daemon.peer() as again:
+        assert again.call("Apply", FIRM, {}) == {"added": 0, "removed": 0}
+
+
+def test_a_plan_tells_of_trials_that_it_would_end(daemon: Daemon, root: Peer) -> None:
+    root.call("Guard", PLACE, {"for": 600})
+    plan = root.call("Plan", "Guard", [PLACE], {})
+    assert (plan["trials_over"], plan["members"]) == (1, [])
+    assert root.call("Plan", "Apply", [root.call("Export", {})], {})["trials_over"] == 1
+    root.call("Guard", PLACE, {})
+    assert daemon.state()["trials"] == 0
+    assert root.call("Plan", "Guard", [PLACE], {})["trials_over"] == 0
+
+
+def test_the_same_end_again_is_no_change(root: Peer) -> None:
+    root.call("Grant", "mozilla_t", PLACE, {"boot": True})
+    assert root.call("Plan", "Grant", ["mozilla_t", PLACE], {"boot": True})["members"] == []

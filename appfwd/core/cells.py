@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -125,16 +126,19 @@ def _services(
     items: list[_Item[T]], together: Callable[[Iterable[T]], H]
 ) -> tuple[tuple[Interval, H], ...]:
     """Cut the service line where an item begins or ends; join neighbours that say the same."""
-    borders = sorted(
-        {item.rectangle.services.first for item in items}
-        | {item.rectangle.services.last + 1 for item in items}
-    )
+    begin, end = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    for number, item in enumerate(items):
+        begin[item.rectangle.services.first].append(number)
+        end[item.rectangle.services.last + 1].append(number)
+    here: dict[int, T] = {}
     result: list[tuple[Interval, H]] = []
-    for first, after in itertools.pairwise(borders):
-        here = [i for i in items if i.rectangle.services.overlaps(Interval(first, after - 1))]
+    for first, after in itertools.pairwise(sorted(begin.keys() | end.keys())):
+        for number in end.get(first, ()):
+            del here[number]
+        here |= {number: items[number].says for number in begin.get(first, ())}
         if not here:
             continue
-        said = together(item.says for item in here)
+        said = together(here.values())
         if result and result[-1][1] == said and result[-1][0].last == first - 1:
             result.append((Interval(result.pop()[0].first, after - 1), said))
         else:

@@ -73,8 +73,10 @@ class Story:
                         at = state
 
 
-def active(state: DesiredState) -> DesiredState:
-    return replace(state, settings=replace(state.settings, active=True))
+def plain(state: DesiredState) -> DesiredState:
+    """Return a state that is in force, whose fences keep nothing that policy may not give."""
+    fences = frozenset(replace(fence, kept=Kept()) for fence in state.fences)
+    return replace(state, settings=replace(state.settings, active=True), fences=fences)
 
 
 @given(changes(), st.data())
@@ -86,10 +88,7 @@ def test_nothing_is_open_that_neither_state_opens(change: Change, data: st.DataO
         bits = data.draw(_SUBSETS) if grants else 0
         return frozenset(grant for n, grant in enumerate(grants) if bits >> n & 1)
 
-    old, new = active(change.old), active(change.new)
-    # What a new fence keeps is what policy gives at that time, not what was drawn.
-    fences = frozenset(f if f in old.fences else replace(f, kept=Kept()) for f in new.fences)
-    change = replace(change, old=old, new=replace(new, fences=fences))
+    change = replace(change, old=plain(change.old), new=plain(change.new))
     points = points_of(change.old) + points_of(change.new)
     where = data.draw(st.lists(st.sampled_from(points), min_size=1, max_size=6))
     hold(Story(change, ending), change, where)

@@ -309,10 +309,11 @@ class Reconciler:
             try:
                 while not making.done():
                     await asyncio.wait({making}, timeout=_LOOK_ENDS if old.endings else None)
-                    over = self._over(state, old)
-                    ended = end_these(over, self._now(), self._ids())
-                    if over and not making.done() and await self._closed(ended):
-                        state, old = ended(state), ended(old)
+                    over = frozenset() if making.done() else self._over(state, old)
+                    if over:  # else nothing is looked for among thousands of records
+                        ended = end_these(over, self._now(), self._ids())
+                        if await self._closed(ended):
+                            state, old = ended(state), ended(old)
                 await making
             except Overtaken:
                 before = self._kernel.table_of

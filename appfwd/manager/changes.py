@@ -21,7 +21,7 @@ from appfwd.model.changes import (
     set_bridge,
 )
 from appfwd.model.domain import parse_domain
-from appfwd.model.ends import After, At, End, Session, WithBoot, WithSession
+from appfwd.model.ends import LAST_TIME, After, At, End, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence
 from appfwd.model.options import check_options
 from appfwd.model.state import Bridge, Grant, Guard, Member
@@ -32,8 +32,6 @@ TRIAL_AT_MOST = 86_400
 _FOR = {"for": int}
 #: Seconds that a grant can last that ends: ten years.
 GRANT_AT_MOST = 315_360_000
-#: The last Unix time of a year of four digits.
-_LAST_TIME = 253_402_300_799.0
 _ENDS = {"for": int, "until": float, "boot": bool, "session": str}
 
 
@@ -258,7 +256,7 @@ def end_of(options: Options, session: Callable[[str], Session | None]) -> End | 
             raise InvalidOption(msg)
         return After(float(seconds))
     if isinstance(until, float):
-        if not 0 <= until <= _LAST_TIME:
+        if not 0 <= until <= LAST_TIME:
             msg = "Option 'until' is a Unix time, in seconds."
             raise InvalidOption(msg)
         return At(until)

@@ -36,7 +36,7 @@ from typing import Any, TypeVar
 from appfwd.errors import AppfwdError, InvalidArgument, InvalidDocument, shown
 from appfwd.model.destination import Destination, Direction, parse_destination
 from appfwd.model.domain import parse_domain
-from appfwd.model.ends import At, End, Session, WithBoot, WithSession
+from appfwd.model.ends import LAST_TIME, At, End, Session, WithBoot, WithSession
 from appfwd.model.fence import Fence
 from appfwd.model.state import Bridge, Grant, Guard
 from appfwd.model.tomlplaces import Path, Place, places
@@ -50,8 +50,6 @@ GRANTS_AT_MOST = 200_000
 #: Dotted keys (a.b.c) need memory by the square of their length in tomllib; ours have no dot.
 _DOTTED = re.compile(r"\.(?:[ \t]*[\w-]*[ \t]*\.){15}")
 _QUOTED = re.compile(r"\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'|#[^\n]*")
-#: The last Unix time of a year of four digits.
-_LAST_TIME = 253_402_300_799.0
 #: Wrong places that are told of at once.
 _TOLD_AT_MOST = 10
 #: What a grant's end is given by.
@@ -257,7 +255,7 @@ class _Reader:
                 msg = f"'{key}' is a date and time with its zone, like 2030-12-24T18:00:00+01:00."
                 self._wrong((*path, key), msg)
                 return None
-            if isinstance(time, datetime) and not 0 <= time.timestamp() <= _LAST_TIME:
+            if isinstance(time, datetime) and not 0 <= time.timestamp() <= LAST_TIME:
                 self._wrong((*path, key), f"'{key}' is from 1970 to 9999, in UTC.")
                 return None
         boot, session = table.get("boot", False), table.get("session", "")

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+#: The last Unix time of a year of four digits.
+LAST_TIME = 253_402_300_799.0
+
 
 @dataclass(frozen=True, order=True)
 class Session:

@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,22 +17,29 @@ from appfwd.adapters.audit import audit_records
 from appfwd.adapters.clock import BootClock
 from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
-from appfwd.adapters.observations import ObservationStore
+from appfwd.adapters.notes.blocks import BlockStore
+from appfwd.adapters.notes.observations import ObservationStore
 from appfwd.adapters.policyquery import Names, PolicyQuery
 from appfwd.adapters.processes import ProcProcesses
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
 from appfwd.adapters.semodule import Semodule
-from appfwd.adapters.sessions import LoginSessions
+from appfwd.adapters.sessions import LoginSessions, active_users, session_announcements
 from appfwd.adapters.store import SqliteStore
 from appfwd.adapters.systemd import notify, start_logging, watchdog
+from appfwd.asking.agents import Agents
+from appfwd.asking.asker import Asker, Outside
+from appfwd.asking.blocks import BlockList
 from appfwd.bus.service import Service
 from appfwd.core.module import BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE
 from appfwd.core.work import Work
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Adapters, Kernel
-from appfwd.manager import Manager, entry_row
+from appfwd.listening.denials import Batch, Denials
+from appfwd.listening.gatherer import Gatherer
+from appfwd.listening.hearing import Ears, Heard, Hearing, Lost
+from appfwd.listening.observer import Observer
+from appfwd.manager import Inside, Manager, entry_row
 from appfwd.model.state import Bridge, Trial, describe
-from appfwd.observer import Ears, Heard, Lost, Observer
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
 from appfwd.turns import in_turns
@@ -44,6 +51,9 @@ log = logging.getLogger(__name__)
 #: cycle, and looking at all of them again and again cost more than compiling it.
 _GC = (50_000, 20, 100)
 
+#: Denials that are kept of one domain.
+_DENIED_OF_ONE = 1_000
+
 
 @dataclass(frozen=True)
 class _Parts:
@@ -52,7 +62,11 @@ class _Parts:
     selinux: SelinuxFs
     kernel: Kernel
     reconciler: Reconciler
+    hearing: Hearing
     observer: Observer
+    denials: Denials
+    agents: Agents
+    asker: Asker
 
     @classmethod
     def of(cls, state: Path) -> _Parts:
@@ -64,11 +78,35 @@ class _Parts:
         modules = Semodule(state / "policy")
         kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
-        return cls(selinux, kernel, reconciler, Observer(ObservationStore(state / "observed.db")))
+        observer = Observer(ObservationStore(state / "observed.db"))
+        history = Gatherer(ObservationStore(state / "denied.db", "denials", _DENIED_OF_ONE))
+        denials = Denials(history, kernel.machine, lambda: reconciler.stored.state.settings)
+        hearing = Hearing(observer.take, denials.take)
+        agents, blocks = Agents(active_users), BlockList(BlockStore(state / "blocked.db"))
+        asker = Asker(Outside(reconciler, kernel, denials, agents, blocks))
+        return cls(selinux, kernel, reconciler, hearing, observer, denials, agents, asker)
 
     def manager(self) -> Manager:
-        parts = (self.reconciler, self.kernel, self.selinux, self.observer)
-        return Manager(*parts, ProcProcesses())
+        heard = (self.hearing, self.observer, self.denials, self.asker)
+        inside = Inside(self.reconciler, self.kernel, self.selinux, *heard, ProcProcesses())
+        return Manager(inside)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Start all that runs for as long as the daemon serves."""
+        runs = (self.reconciler, self.observer, self.denials, self.denials.history, self.asker)
+        return [asyncio.create_task(one.run()) for one in runs]
+
+    def listen(self) -> None:
+        """Hear the kernel's records while there is something to hear of."""
+        state = self.reconciler.stored.state
+        settings = state.settings
+        labels = bool(state.members()) or settings.baseline or settings.bridge is not Bridge.OPEN
+        self.hearing.listen(_ears if settings.active and labels else None)
+
+    async def store_what_waits(self) -> None:
+        """Store what was heard and waits."""
+        await self.observer.seen()
+        await self.denials.history.seen()
 
 
 async def serve(state: Path) -> None:
@@ -82,17 +120,19 @@ async def serve(state: Path) -> None:
 
     """
     parts = _Parts.of(state)
-    reconciler, observer = parts.reconciler, parts.observer
+    reconciler = parts.reconciler
     keep_alive = asyncio.create_task(watchdog())  # ends at once where nobody watches
     # Before the bus: the network waits for us, and the bus may be late.
     notify("STATUS=Bringing the stored state into force")
     await reconciler.restore()
-    observer.listen(_ears(reconciler.stored))
-    tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
+    parts.listen()
+    tasks = parts.tasks()
+    await parts.asker.restore()
     service = await Service.connect(parts.manager())
     watcher = _told(parts, service)
     policy_announcements(watcher.policy_changed)
     table_announcements(watcher.tables_changed)
+    session_announcements(parts.asker.sessions_changed)
     watcher.policy_changed()  # what happened since the state was restored was not announced to us
     tasks.append(asyncio.create_task(watcher.run()))
     notify("READY=1\n" + _status(reconciler))
@@ -100,7 +140,7 @@ async def serve(state: Path) -> None:
     await _until_stopped(service, *tasks)
     notify("STOPPING=1")
     await reconciler.take_back_all()
-    await observer.seen()  # so that what still waits is stored
+    await parts.store_what_waits()
     async with reconciler.resting():  # what is begun is finished, and its caller told
         for task in tasks:
             task.cancel()
@@ -113,7 +153,8 @@ def _told(parts: _Parts, service: Service) -> Watcher:
     reconciler = parts.reconciler
 
     async def changed(old: Stored, new: Stored) -> None:
-        parts.observer.listen(_ears(new))
+        parts.listen()
+        parts.asker.changed()
         await service.announce(old, new)
         await _log_changes("added", new, old)
         await _log_changes("removed", old, new)
@@ -132,13 +173,19 @@ def _told(parts: _Parts, service: Service) -> Watcher:
 
     reconciler.on_change, reconciler.on_reverted = changed, reverted
     parts.observer.on_new = service.observed
+    parts.agents.voice = service
+
+    def denied(batch: Batch) -> None:
+        parts.asker.denied(batch)
+        service.denied(batch)
+
+    parts.denials.on_denied = denied
     return Watcher(reconciler, parts.kernel, told=told, repaired=repaired)
 
 
-def _ears(stored: Stored) -> Callable[[Heard, Lost], Ears] | None:
-    """Return what hears records, where there is something to hear."""
-    settings = stored.state.settings
-    return audit_records if settings.active and settings.bridge is Bridge.OBSERVED else None
+def _ears(heard: Heard, lost: Lost) -> Ears:
+    """Return what hears records."""
+    return audit_records(heard, lost)
 
 
 async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:

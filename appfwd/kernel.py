@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from appfwd.core.module import (
     DOMAIN_ATTRIBUTE,
     STRICT_NEEDS,
     Module,
+    is_current,
     is_installed,
     loaded_module,
     module_text,
@@ -31,7 +32,7 @@ from appfwd.core.work import Work, work_of
 from appfwd.errors import PolicyUnsupported, VerifyFailed
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
-from appfwd.model.state import DesiredState
+from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
 from appfwd.turns import Aside
 
@@ -121,8 +122,8 @@ class Kernel:
                 log.warning("the table inet appfwd is not as appfwd makes it: %s", difference)
                 table = None
         module = loaded_module(machine.policy, machine.contexts)
-        installed = is_installed(machine.policy)
-        return Snapshot(module, table, bool(listing), is_orphan(listing), installed)
+        installed, current = is_installed(machine.policy), is_current(machine.policy)
+        return Snapshot(module, table, bool(listing), is_orphan(listing), installed, current)
 
     def settled(self) -> bool:
         """Tell whether the policy and its booleans are those that :meth:`make` saw last.
@@ -140,10 +141,16 @@ class Kernel:
         """
         self.rivals = rivals(await self._a.nft.list_ruleset())
 
-    async def make(self, state: DesiredState, before: DesiredState | None = None) -> bool:
+    async def make(
+        self,
+        state: DesiredState,
+        before: DesiredState | None = None,
+        ready: Collection[Grant] = (),
+    ) -> bool:
         """Bring the kernel to ``state``; return whether anything had to be done.
 
-        ``before`` is the state that it is in, where that is known.
+        ``before`` is the state that it is in, where that is known. The types that the grants
+        ``ready`` would need are loaded with it, so that one of them takes no policy load later.
 
         Raises:
             AppfwdError: of any adapter, or what verifying found; the kernel may then be between
@@ -154,7 +161,7 @@ class Kernel:
         """
         self.worked = None
         self.table_of, self._overtaken = before, False
-        worked = [await self._make(*stage) for stage in stages(before, state)]
+        worked = [await self._make(*stage, ready) for stage in stages(before, state)]
         return any(worked)
 
     async def close(self, ended: Change) -> bool:
@@ -199,12 +206,14 @@ class Kernel:
         unlabeled = machine.contexts.unlabeled
         return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)
 
-    async def _make(self, state: DesiredState, change: Fencing) -> bool:
+    async def _make(
+        self, state: DesiredState, change: Fencing, ready: Collection[Grant] = ()
+    ) -> bool:
         first: Snapshot | None = None
         worked = False
         for _ in range(_ROUNDS):
             machine = await self._machine_to_make_for()
-            wanted = await self._aside.run(self._compile, state, machine)
+            wanted = await self._aside.run(self._compile, state, machine, ready)
             snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
             first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
@@ -235,8 +244,10 @@ class Kernel:
         self._settled_at = self._a.selinux.policy_load()
         return await self.machine()
 
-    def _compile(self, state: DesiredState, machine: Machine) -> Artefacts:
-        wanted = compile_state(state, machine)
+    def _compile(
+        self, state: DesiredState, machine: Machine, ready: Collection[Grant] = ()
+    ) -> Artefacts:
+        wanted = compile_state(state, machine, ready=ready)
         if wanted.module.bridge and DOMAIN_ATTRIBUTE not in machine.policy.attributes:
             msg = (
                 "The loaded policy has no attribute 'domain', which the bridge for unlabelled "

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from appfwd.model.block import Block, Blocked
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule
 from appfwd.model.running import Running
@@ -167,4 +168,20 @@ class Observations(Protocol):
 
     async def forget(self, observations: Collection[Observation] | None = None) -> int:
         """Drop some (None: all) and return how many were there. Raises StoreFailed."""
+        ...
+
+
+class Blocks(Protocol):
+    """What a person said not to be asked about again."""
+
+    async def load(self) -> Sequence[Blocked]:
+        """Return all, ordered by domain, then destination. Raises StoreFailed."""
+        ...
+
+    async def add(self, blocked: Blocked) -> None:
+        """Keep one. Raises StoreFailed, Busy."""
+        ...
+
+    async def remove(self, block: Block) -> None:
+        """Drop one. Raises NotFound, StoreFailed."""
         ...

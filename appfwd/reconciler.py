@@ -43,6 +43,7 @@ class _Waiting:
     change: Change
     uid: int
     done: asyncio.Future[Stored]
+    ready: frozenset[Grant] = frozenset()
 
 
 class Reconciler:
@@ -94,8 +95,12 @@ class Reconciler:
             self.problem = error
             log.error("could not restore the stored state: %s", error)
 
-    async def submit(self, change: Change, uid: int) -> Stored:
+    async def submit(
+        self, change: Change, uid: int, ready: frozenset[Grant] = frozenset()
+    ) -> Stored:
         """Queue ``change``; return once it is in force and durable.
+
+        What the grants ``ready`` would need of the policy is loaded with it.
 
         Raises:
             Busy: too many changes wait.
@@ -104,7 +109,7 @@ class Reconciler:
         """
         done: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait(_Waiting(change, uid, done))
+            self._queue.put_nowait(_Waiting(change, uid, done, ready))
         except asyncio.QueueFull:
             msg = "Too many changes wait already; try again in a moment."
             raise Busy(msg) from None
@@ -122,6 +127,15 @@ class Reconciler:
         except AppfwdError as error:
             self.problem = error
             raise
+
+    async def prepare(self, grants: frozenset[Grant]) -> None:
+        """Have the policy loaded that ``grants`` would need, so that each is in force at once.
+
+        Raises:
+            AppfwdError: it could not be; a grant loads it then.
+
+        """
+        await self.submit(lambda state: state, 0, grants)
 
     async def run(self) -> None:
         """Serve the queue until cancelled; callers that wait then are told so."""
@@ -279,7 +293,8 @@ class Reconciler:
             taken.append(entry)
         if not taken:
             return
-        state = await self._make_or_roll_back(state, old.state)
+        ready = frozenset[Grant]().union(*(entry.ready for entry in taken))
+        state = await self._make_or_roll_back(state, old.state, ready)
         state = state.begun(self._clock(), self._now())
         if state != old.state:
             try:
@@ -298,14 +313,16 @@ class Reconciler:
                 if not entry.done.done():
                     entry.done.set_result(self._stored)
 
-    async def _make_or_roll_back(self, state: DesiredState, old: DesiredState) -> DesiredState:
+    async def _make_or_roll_back(
+        self, state: DesiredState, old: DesiredState, ready: frozenset[Grant]
+    ) -> DesiredState:
         """Bring the kernel to ``state``, or back to ``old``; return what it is in then.
 
         That is ``state`` less the grants whose end came meanwhile.
         """
         before = None if state == old else old
         while True:
-            making = asyncio.create_task(self._kernel.make(state, before))
+            making = asyncio.create_task(self._kernel.make(state, before, ready))
             try:
                 while not making.done():
                     await asyncio.wait({making}, timeout=_LOOK_ENDS if old.endings else None)

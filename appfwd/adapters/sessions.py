@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from appfwd.model.ends import Session
 from systemd import login  # type: ignore[import-untyped,unused-ignore]
+
+log = logging.getLogger(__name__)
 
 #: Where logind keeps what libsystemd reads; whatever becomes of a session changes the folder.
 _FOLDER = Path("/run/systemd/sessions")
@@ -78,3 +83,36 @@ class LoginSessions:
             return ctypes.string_at(text).decode("ascii", "replace")
         finally:
             self._c.free(text)
+
+
+def active_users() -> frozenset[int]:
+    """Return the users whose session is the active one of a seat: they are at the machine."""
+    try:
+        seats = login.seats()
+    except OSError:  # no logind
+        return frozenset()
+    library: Any = ctypes.CDLL("libsystemd.so.0")
+    found = set()
+    for seat in seats:
+        user = ctypes.c_uint32()
+        if library.sd_seat_get_active(seat.encode(), None, ctypes.byref(user)) >= 0:
+            found.add(user.value)
+    return frozenset(found)
+
+
+def session_announcements(changed: Callable[[], None]) -> None:
+    """Call ``changed`` on the event loop whenever another session may have become active.
+
+    Without logind nobody says so, and no session is.
+    """
+    try:
+        monitor = login.Monitor("seat")
+    except OSError as error:
+        log.warning("who is at the machine is not known: %s", error.strerror)
+        return
+
+    def read() -> None:
+        monitor.flush()
+        changed()
+
+    asyncio.get_running_loop().add_reader(monitor.fileno(), read)

@@ -111,15 +111,54 @@ class Dispatcher:
         if method is None or interface not in (INTERFACE, None):
             raise _BusError("UnknownMethod", "org.appfwd1.Manager has no such method.")
         _check_signature(message, method.signature)
-        caller = await self._authorised(message, method.action)
-        result = await self._manage(method, caller, [plain(part) for part in message.body])
+        body = [plain(part) for part in message.body]
+        action, details = await self._needed(message, method, body)
+        caller = await self._authorised(message, action, details)
+        result = await self._manage(method, caller, body)
+        if method.name == "RegisterAgent":
+            await self._hold_there(caller.sender)
         return method.result, result
 
-    async def _authorised(self, message: Message, action: str) -> Caller:
+    async def _needed(
+        self, message: Message, method: Method, body: Sequence[Any]
+    ) -> tuple[str, Mapping[str, str]]:
+        """Return the action that a call needs, and what it is about.
+
+        Raises:
+            AppfwdError: the call cannot be made; the caller may at least ask, and so may know it.
+
+        """
+        if not method.wider:
+            return method.action, {}
+        try:
+            wide = self._manager.widens(*body)
+            return (method.wider if wide else method.action), self._manager.details(*body)
+        except AppfwdError:
+            await self._authorised(message, method.action, {})
+            raise
+
+    async def _hold_there(self, sender: str) -> None:
+        """Hold that an agent did not leave the bus before it was registered.
+
+        Nobody would say so afterwards.
+
+        Raises:
+            Unavailable: it did.
+
+        """
+        try:
+            await self._uid_of(sender)
+        except AppfwdError:
+            self._manager.agent_left(sender)
+            raise
+
+    async def _authorised(
+        self, message: Message, action: str, details: Mapping[str, str]
+    ) -> Caller:
         sender = message.sender or ""
         interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
         caller = Caller(sender, await self._uid_of(sender), interactive)
-        await self._authority.check(caller, action, {})
+        await self._authority.check(caller, action, details)
         return caller
 
     async def _manage(self, method: Method, caller: Caller, body: Sequence[Any]) -> list[Any]:
@@ -139,7 +178,7 @@ class Dispatcher:
         _check_signature(message, "ss" if member == "Get" else "s")
         if message.body[0] not in (INTERFACE, ""):
             raise _BusError("UnknownInterface", "The properties are of org.appfwd1.Manager.")
-        await self._authorised(message, PROPERTY_ACTION)
+        await self._authorised(message, PROPERTY_ACTION, {})
         values = {
             name: Variant(_KINDS[name], value) for name, value in self._manager.properties().items()
         }
@@ -167,6 +206,14 @@ _HANDLERS: Mapping[str, Handler] = {
     "ListTypes": Manager.list_types,
     "ListObserved": Manager.list_observed,
     "ListDomains": Manager.list_domains,
+    "ListDenied": Manager.list_denied,
+    "ForgetDenied": Manager.forget_denied,
+    "ListPending": Manager.list_pending,
+    "Answer": Manager.answer,
+    "ListBlocked": Manager.list_blocked,
+    "Unblock": Manager.unblock,
+    "RegisterAgent": Manager.register_agent,
+    "UnregisterAgent": Manager.unregister_agent,
     "AcceptObserved": Manager.accept_observed,
     "ForgetObserved": Manager.forget_observed,
     "Preview": Manager.preview,

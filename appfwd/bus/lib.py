@@ -44,6 +44,7 @@ __all__ = [
     "RequestNameReply",
     "Variant",
     "connect",
+    "connect_session",
     "plain",
     "variants",
 ]
@@ -76,7 +77,22 @@ async def connect() -> MessageBus:
         OSError, EOFError: there is none.
 
     """
-    bus: Any = await MessageBus(bus_type=BusType.SYSTEM).connect()
+    return await _connected(BusType.SYSTEM)
+
+
+async def connect_session() -> MessageBus:
+    """Connect to the session bus.
+
+    Raises:
+        OSError, EOFError: there is none.
+        Exception: of the library's own, where the environment names none.
+
+    """
+    return await _connected(BusType.SESSION)
+
+
+async def _connected(kind: BusType) -> MessageBus:
+    bus: Any = await MessageBus(bus_type=kind).connect()
     bus._writer.sock = _Patient(bus._writer.sock)  # noqa: SLF001 - see _Patient
     found: MessageBus = bus
     return found

@@ -13,6 +13,8 @@ from html import escape
 BUS_NAME = "org.appfwd1"
 PATH = "/org/appfwd1"
 INTERFACE = "org.appfwd1.Manager"
+#: Of signals that go to registered agents alone.
+AGENT_INTERFACE = "org.appfwd1.Agent"
 #: Reading a property is a request like any other, and has its action too.
 PROPERTY_ACTION = "org.appfwd1.status"
 
@@ -21,12 +23,16 @@ Arguments = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Method:
-    """A method: (name, type) of its arguments and results, and the polkit action it needs."""
+    """A method: (name, type) of its arguments and results, and the polkit action it needs.
+
+    ``wider`` is the action of a call that gives more than it was asked about; else ``action`` is.
+    """
 
     name: str
     takes: Arguments
     gives: Arguments
     action: str
+    wider: str = ""
 
     @property
     def signature(self) -> str:
@@ -89,6 +95,20 @@ METHODS: tuple[Method, ...] = (
     Method("ListTypes", (_DOMAIN, _FILTER), (_ROWS,), _action("list-types")),
     Method("ListObserved", (_FILTER,), (_ROWS,), _action("list-observed")),
     Method("ListDomains", (_FILTER,), (_ROWS,), _action("list-domains")),
+    Method("ListDenied", (_FILTER,), (_ROWS,), _action("list-denied")),
+    Method("ForgetDenied", (_OPTIONS,), (("count", "x"),), _action("forget-denied")),
+    Method("ListPending", (_FILTER,), (_ROWS,), _action("list-pending")),
+    Method(
+        "Answer",
+        (("id", "s"), ("answer", "s"), _OPTIONS),
+        (("answered", "a{sv}"),),
+        _action("answer"),
+        wider=_action("answer-wider"),
+    ),
+    Method("ListBlocked", (_FILTER,), (_ROWS,), _action("list-blocked")),
+    Method("Unblock", (_DOMAIN, _DESTINATION, _OPTIONS), (), _action("unblock")),
+    Method("RegisterAgent", (_OPTIONS,), (), _action("register-agent")),
+    Method("UnregisterAgent", (_OPTIONS,), (), _action("unregister-agent")),
     Method("AcceptObserved", (_OPTIONS,), (("ids", "as"),), _action("accept-observed")),
     Method("ForgetObserved", (_OPTIONS,), (("count", "x"),), _action("forget-observed")),
     Method("Preview", (("change", "s"), _OPTIONS), (("preview", "a{sv}"),), _action("preview")),
@@ -111,8 +131,14 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("Added", (("id", "s"), ("entry", "a{sv}"))),
     Signal("Removed", (("id", "s"), ("entry", "a{sv}"))),
     Signal("Observed", (_ROWS,)),
+    Signal("Denied", (_ROWS,)),
     Signal("Reverted", (("what", "s"),)),
     Signal("Repaired", (("what", "a{sv}"),)),
+)
+
+AGENT_SIGNALS: tuple[Signal, ...] = (
+    Signal("Asked", (("id", "s"), ("request", "a{sv}"))),
+    Signal("Withdrawn", (("id", "s"), ("why", "s"))),
 )
 
 PROPERTIES: tuple[Property, ...] = (
@@ -130,7 +156,8 @@ PROPERTIES: tuple[Property, ...] = (
 
 def actions() -> frozenset[str]:
     """Return every polkit action that some member needs."""
-    return frozenset({method.action for method in METHODS} | {PROPERTY_ACTION})
+    wider = {method.wider for method in METHODS if method.wider}
+    return frozenset({method.action for method in METHODS} | wider | {PROPERTY_ACTION})
 
 
 def _quoted(text: str) -> str:
@@ -159,16 +186,23 @@ def _lines() -> Iterator[str]:
                     f"direction={_quoted(where)}/>"
                 )
         yield "  </method>"
-    for signal in SIGNALS:
+    yield from _signal_lines(SIGNALS)
+    for prop in PROPERTIES:
+        yield f'  <property name={_quoted(prop.name)} type={_quoted(prop.kind)} access="read"/>'
+    yield " </interface>"
+    yield f" <interface name={_quoted(AGENT_INTERFACE)}>"
+    yield from _signal_lines(AGENT_SIGNALS)
+    yield " </interface>"
+    yield from _STANDARD.splitlines()
+    yield "</node>"
+
+
+def _signal_lines(signals: tuple[Signal, ...]) -> Iterator[str]:
+    for signal in signals:
         yield f"  <signal name={_quoted(signal.name)}>"
         for name, kind in signal.args:
             yield f"   <arg name={_quoted(name)} type={_quoted(kind)}/>"
         yield "  </signal>"
-    for prop in PROPERTIES:
-        yield f'  <property name={_quoted(prop.name)} type={_quoted(prop.kind)} access="read"/>'
-    yield " </interface>"
-    yield from _STANDARD.splitlines()
-    yield "</node>"
 
 
 _STANDARD = """\

@@ -15,16 +15,34 @@ from appfwd.bus.lib import (
     connect,
     variants,
 )
-from appfwd.bus.members import BUS_NAME, INTERFACE, PATH, PROPERTIES, SIGNALS
+from appfwd.bus.members import (
+    AGENT_INTERFACE,
+    AGENT_SIGNALS,
+    BUS_NAME,
+    INTERFACE,
+    PATH,
+    PROPERTIES,
+    SIGNALS,
+)
 from appfwd.bus.polkit import Polkit
 from appfwd.errors import Unavailable
+from appfwd.listening.denials import Batch
 from appfwd.manager import Manager, entry_row
 from appfwd.model.observation import Observation
+from appfwd.model.request import Request
 from appfwd.ports import Stored
 from appfwd.turns import in_turns
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
+#: Denials that one signal tells of, of which there are 20 in a second at the most.
+DENIED_AT_ONCE = 64
 _SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
+_AGENT_SIGNATURES = {signal.name: signal.signature for signal in AGENT_SIGNALS}
+#: Connections that leave the bus: agents may be among them.
+_LEFT = (
+    "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+    "member='NameOwnerChanged',arg2=''"
+)
 _BUS = {
     "destination": "org.freedesktop.DBus",
     "path": "/org/freedesktop/DBus",
@@ -40,6 +58,7 @@ class Service:
         self._told = manager.properties()
         self._dispatcher = Dispatcher(manager, Polkit(bus), self._send, self._uid_of)
         bus.add_message_handler(self._dispatcher.handle)
+        bus.add_message_handler(self._on_left)
 
     @classmethod
     async def connect(cls, manager: Manager) -> Service:
@@ -55,6 +74,7 @@ class Service:
             msg = f"The system bus cannot be reached ({error}); is dbus running?"
             raise Unavailable(msg) from error
         service = cls(bus, manager)
+        await bus.call(Message(**_BUS, member="AddMatch", signature="s", body=[_LEFT]))
         reply = await bus.request_name(BUS_NAME)
         if reply is not RequestNameReply.PRIMARY_OWNER:
             msg = f"The bus name {BUS_NAME} is taken; is another appfwd running?"
@@ -93,15 +113,23 @@ class Service:
 
     def observed(self, new: Sequence[Observation]) -> None:
         """Signal unlabelled traffic that was never seen before."""
-        rows: list[dict[str, object]] = [
-            {
-                "domain": one.domain,
-                "direction": one.destination.direction.value,
-                "destination": str(one.destination),
-            }
-            for one in new
+        self.emit("Observed", [variants(_place_row(one)) for one in new])
+
+    def denied(self, batch: Batch) -> None:
+        """Signal what was refused: places, how often, and the program that ran then."""
+        rows = [
+            variants({**_place_row(denial.observation), "count": t.count, "program": t.program})
+            for denial, t in batch[:DENIED_AT_ONCE]
         ]
-        self.emit("Observed", [variants(row) for row in rows])
+        self.emit("Denied", rows)
+
+    def asked(self, agent: str, request: Request) -> None:
+        """Have an agent ask."""
+        self._tell(agent, "Asked", request.id, variants(request.row()))
+
+    def withdrawn(self, agent: str, identity: str, why: str) -> None:
+        """Have an agent ask no more."""
+        self._tell(agent, "Withdrawn", identity, why)
 
     def reverted(self, what: str) -> None:
         """Signal that a trial went back; ``what`` is a sentence."""
@@ -123,6 +151,25 @@ class Service:
         message = Message.new_signal(PATH, interface, name, signature, body)
         asyncio.ensure_future(self._send(message))  # noqa: RUF006 - order is kept by the library
 
+    def _tell(self, agent: str, name: str, *body: object) -> None:
+        """Send a signal to one connection. One that is gone, or reads nothing, holds nobody up."""
+        signature = _AGENT_SIGNATURES[name]
+        message = Message.new_signal(PATH, AGENT_INTERFACE, name, signature, list(body))
+        message.destination = agent
+        asyncio.ensure_future(self._send(message))  # noqa: RUF006 - order is kept by the library
+
+    def _on_left(self, message: Message) -> bool:
+        """Take note of connections that leave the bus, as the bus itself tells."""
+        if (
+            message.message_type is MessageType.SIGNAL
+            and message.sender == "org.freedesktop.DBus"
+            and message.member == "NameOwnerChanged"
+            and message.signature == "sss"
+            and not message.body[2]
+        ):
+            self._manager.agent_left(message.body[0])
+        return False
+
     async def _send(self, message: Message) -> None:
         await self._bus.send(message)
 
@@ -134,3 +181,12 @@ class Service:
             msg = "The caller has left the bus."
             raise Unavailable(msg)
         return int(reply.body[0])
+
+
+def _place_row(one: Observation) -> dict[str, object]:
+    place = one.destination
+    return {
+        "domain": one.domain,
+        "direction": place.direction.value,
+        "destination": str(place),
+    }

@@ -17,9 +17,10 @@ from appfwd.cli.answer import (
     where,
     whole,
 )
+from appfwd.cli.asking import answer, blocked, denied, pending, unblock
 from appfwd.cli.console import ask
+from appfwd.cli.ends import until
 from appfwd.cli.preview import agreed
-from appfwd.cli.render import length, when
 from appfwd.cli.requests import request, spares
 from appfwd.cli.unlabelled import baseline, bridge, confirm, observed
 from appfwd.cli.whole import apply, export, plan
@@ -67,19 +68,8 @@ async def _unfence(client: Client, arguments: argparse.Namespace) -> Answer:
 
 async def _grant(client: Client, arguments: argparse.Namespace) -> Answer:
     number = await _call(client, arguments)
-    text = f"granted: {where(arguments)} to {arguments.domain}{_until(arguments)}"
+    text = f"granted: {where(arguments)} to {arguments.domain}{until(arguments)}"
     return done(arguments, text, id=number)
-
-
-def _until(arguments: argparse.Namespace) -> str:
-    """Return the end of a grant in words."""
-    if arguments.length is not None:
-        return f", for {length(arguments.length)}"
-    if arguments.until is not None:
-        return f", until {when(arguments.until)}"
-    if arguments.session:
-        return ", until your session ends"
-    return ", until the machine goes down" if arguments.boot else ""
 
 
 async def _revoke(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -158,6 +148,11 @@ COMMANDS: Mapping[str, Command] = {
     "bridge": bridge,
     "observed": observed,
     "confirm": confirm,
+    "denied": denied,
+    "pending": pending,
+    "answer": answer,
+    "blocked": blocked,
+    "unblock": unblock,
     "plan": plan,
     "apply": apply,
     "export": export,

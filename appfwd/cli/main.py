@@ -18,12 +18,15 @@ from appfwd.cli.document import load
 from appfwd.cli.parser import parse
 from appfwd.cli.program import name_domain
 from appfwd.cli.render import render
+from appfwd.cli.watch import watch
 from appfwd.cli.whole import syntax
 from appfwd.errors import AppfwdError
 
 
 async def _ask(arguments: argparse.Namespace) -> Answer:
     await name_domain(arguments)
+    if arguments.command == "watch":  # it talks with the daemon in both directions
+        return await watch(arguments)
     return await COMMANDS[arguments.command](await Client.connect(), arguments)
 
 
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, as_json=chosen.json)
     except KeyboardInterrupt:
         return 130
+    if not answer.kind:  # all is said already
+        return answer.status
     if chosen.json:
         text = _json(answer.value)
     else:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from appfwd import __version__
-from appfwd.cli.durations import parse_duration, parse_length, parse_until
+from appfwd.cli.durations import parse_duration
+from appfwd.cli.ends import add_end
 from appfwd.cli.requests import PLANNED
 
 _DESTINATION = "like 10.0.0.5:3128, 10.0.0.0/8:80-90/tcp, [2001:db8::/32]:443, any:53/udp"
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _baseline(commands.add("baseline", "label every port as the policy says (shown without more)"))
     _bridge(commands.add("bridge", "what becomes of packets without a label (shown without more)"))
     _observed(commands.add("observed", "unlabelled traffic that was seen under 'bridge observe'"))
+    _asking(commands)
     commands.add("confirm", "make changes that were made with --for permanent")
     _whole(commands)
     commands.add("up", "bring what is stored back into force")
@@ -119,22 +121,7 @@ def _fences(commands: _Commands) -> None:
 
 def _grants(commands: _Commands) -> None:
     grant = commands.add("grant", "open a destination to a domain, for good unless an end is given")
-    end = grant.add_mutually_exclusive_group()
-    end.add_argument(
-        "--for",
-        dest="length",
-        metavar="TIME",
-        type=parse_length,
-        help="end after it, like 10m, 1h, 7d",
-    )
-    end.add_argument(
-        "--until",
-        metavar="WHEN",
-        type=parse_until,
-        help="end at that time, like 18:00 or '2030-12-24 18:00'",
-    )
-    end.add_argument("--session", action="store_true", help="end with your login session")
-    end.add_argument("--boot", action="store_true", help="end with this boot")
+    add_end(grant)
     _yes(grant)
     _place(grant, domain=True)
     revoke = commands.add("revoke", "take a grant away; open connections stop at the next packet")
@@ -194,19 +181,43 @@ def _observed(command: argparse.ArgumentParser) -> None:
     what.add_argument("--forget", action="store_true", help="forget all of it")
 
 
-def _place(command: argparse.ArgumentParser, *, domain: bool = False) -> None:
+def _asking(commands: _Commands) -> None:
+    denied = commands.add("denied", "what was refused, how often, and why")
+    denied.add_argument("--domain", help="only what this domain was refused")
+    denied.add_argument("--forget", action="store_true", help="forget all of it")
+    pending = commands.add("pending", "what is asked about refused network access")
+    pending.add_argument("--domain", help="only what is asked for this domain")
+    answer = commands.add("answer", "answer what is asked, by its id in 'pending'")
+    answer.add_argument("asked", help="its id, or enough of its beginning")
+    answer.add_argument("answer", choices=("allow", "block"), help="grant it, or ask never again")
+    answer.add_argument(
+        "--scope",
+        choices=("place", "host", "port", "network", "domain"),
+        help="more than the place: all of the host, the port anywhere, the network; with block "
+        "whatever the domain asks for",
+    )
+    add_end(answer)
+    commands.add("watch", "what is refused and observed, as it happens, and questions to answer")
+    blocked = commands.add("blocked", "what nobody is asked about again")
+    blocked.add_argument("--domain", help="only of this domain")
+    unblock = commands.add("unblock", "have a place asked about again")
+    _place(unblock, domain=True, app=False)
+
+
+def _place(command: argparse.ArgumentParser, *, domain: bool = False, app: bool = True) -> None:
     command.add_argument(
         "--in",
         dest="inbound",
         action="store_true",
         help="peers connect to our port, instead of us to theirs",
     )
-    if domain:
+    if domain and app:
         command.add_argument(
             "--app",
             action="store_true",
             help="DOMAIN is a program: the domain that policy starts it in is meant",
         )
+    if domain:
         command.add_argument("domain", help=_DOMAIN)
     command.add_argument("destination", help=_DESTINATION)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from appfwd.cli.render_plan import plan_lines
+from appfwd.model.request import harmless
 
 Lines = Iterator[str]
 
@@ -291,6 +292,58 @@ def _mode(mode: str, *, strict: bool) -> str:
     return f"{mode}{', strictly' if strict else ''}"
 
 
+def _denied(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "nothing was refused"
+        return
+    cells = [
+        (
+            row["domain"],
+            row["direction"],
+            row["destination"],
+            str(row["count"]),
+            when(row["first"]),
+            when(row["last"]),
+            row["cause"] + (", blocked" if row["blocked"] else ""),
+        )
+        for row in rows
+    ]
+    header = ("DOMAIN", "DIRECTION", "DESTINATION", "COUNT", "FIRST", "LAST", "CAUSE")
+    yield from table(cells, header, terminal=terminal)
+
+
+def _pending(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "nothing is asked"
+        return
+    cells = [
+        (
+            row["id"],
+            row["domain"],
+            row["direction"],
+            row["destination"],
+            harmless(row["program"]) or "-",
+            str(row["count"]),
+            when(row["last"]),
+        )
+        for row in rows
+    ]
+    header = ("ID", "DOMAIN", "DIRECTION", "DESTINATION", "PROBABLY", "COUNT", "LAST")
+    yield from table(cells, header, terminal=terminal)
+
+
+def _blocked(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
+    if not rows and terminal:
+        yield "nothing is blocked"
+        return
+    cells = [
+        (row["domain"], row["direction"], row["destination"], when(row["at"]), str(row["uid"]))
+        for row in rows
+    ]
+    header = ("DOMAIN", "DIRECTION", "DESTINATION", "SINCE", "BY-UID")
+    yield from table(cells, header, terminal=terminal)
+
+
 _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
     "done": _done,
     "list": _list,
@@ -303,6 +356,9 @@ _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {
     "domains": _domains,
     "labels": _labels,
     "observed": _observed,
+    "denied": _denied,
+    "pending": _pending,
+    "blocked": _blocked,
     "status": _status,
     "baseline": _baseline,
     "bridge": _bridge,

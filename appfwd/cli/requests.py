@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from appfwd.cli.answer import direction, trial
-from appfwd.cli.session import own_session
+from appfwd.cli.ends import end
 
 #: What the daemon calls the modes of ``bridge``.
 MODES = {"open": "open", "observe": "observed", "close": "closed"}
@@ -20,22 +20,6 @@ class Request:
     method: str
     arguments: tuple[str, ...] = ()
     options: dict[str, object] = field(default_factory=dict)
-
-
-def end(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return the options of a grant's end.
-
-    Raises:
-        AppfwdError: the caller is in no login session.
-
-    """
-    if arguments.length is not None:
-        return {"for": arguments.length}
-    if arguments.until is not None:
-        return {"until": arguments.until}
-    if arguments.session:
-        return {"session": own_session()}
-    return {"boot": True} if arguments.boot else {}
 
 
 def spares(arguments: argparse.Namespace) -> dict[str, object]:

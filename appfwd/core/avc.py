@@ -35,6 +35,24 @@ SEEN_TYPES: Mapping[str, int | None] = MappingProxyType(
     }
 )
 
+#: Labels of the first packets of flows that have no other label, while unlabelled packets pass for
+#: all but the fenced; the same meaning. What is refused has one, and so tells its protocol, which
+#: the kernel's record does not.
+NEW_TYPES: Mapping[str, int | None] = MappingProxyType(
+    {
+        "appfwd_new_icmp_t": 1,
+        "appfwd_new_tcp_t": 6,
+        "appfwd_new_udp_t": 17,
+        "appfwd_new_dccp_t": 33,
+        "appfwd_new_icmpv6_t": 58,
+        "appfwd_new_sctp_t": 132,
+        "appfwd_new_other_t": None,
+    }
+)
+
+#: Both: labels of first packets that stand for no audience.
+FIRST_TYPES: Mapping[str, int | None] = MappingProxyType({**SEEN_TYPES, **NEW_TYPES})
+
 _TYPE = r"[A-Za-z_][A-Za-z0-9_.-]{0,127}"  # as in appfwd.model.domain
 _UNTRUSTED = r'(?:"[!#-~]*"|(?:[0-9A-F]{2})+)'
 _RECORD = re.compile(

@@ -16,8 +16,9 @@ that we send the other way about, for our answer. (Not UDP: whoever may bind suc
 reach any peer as if it answered.)
 
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
-first what is observed, then the baseline by protocol and by port, then cells that are not guarded,
-then guards of the end that was not asked for, then guards of the destination itself.
+first the protocol, then what is observed, then the baseline by protocol and by port, then cells
+that are not guarded, then guards of the end that was not asked for, then guards of the destination
+itself.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from appfwd.core.expressions import (
     protocol_is,
 )
 from appfwd.core.lines import LineMap
-from appfwd.core.seen import MARK, SeenSet, chain_of, mark_rules, seen_rules
+from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction
 from appfwd.model.services import ICMP, ICMPV6, PORT_PROTOCOLS, PROTOCOLS, Interval
@@ -114,11 +115,13 @@ _PEER_PORT_IN = End(("saddr", "original"), ("proto-src", "original"))
 class Layout:
     """What there is to look up, and the facts that the rules need.
 
-    ``seen`` are the directions that are observed; ``ephemeral`` the local ports of clients.
+    ``told`` are the directions in which first packets are labelled by protocol, ``seen`` those that
+    are observed; ``ephemeral`` are the local ports of clients.
     """
 
     maps: frozenset[MapName]
     lines: frozenset[LineMap]
+    told: frozenset[Direction]
     seen: frozenset[Direction]
     unlabeled: str
     ephemeral: Interval
@@ -171,8 +174,9 @@ class Layout:
 def build(layout: Layout) -> dict[str, Chain]:
     """Return every chain of the table; jumped-to chains first."""
     chains = {name: Chain(tuple(rules)) for name, rules in _looking_up(layout).items()}
-    if layout.seen:
-        chains[MARK] = Chain(mark_rules())
+    for name, directions in ((MARK_NEW, layout.told), (MARK, layout.seen)):
+        if directions:
+            chains[name] = Chain(mark_rules(name))
     for direction in sorted(layout.seen, key=lambda d: d.value):
         chains[chain_of(direction)] = Chain(seen_rules(direction))
     return chains | {
@@ -254,6 +258,8 @@ def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str)
 def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
     """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
     yield (NEW, SYN_ALONE, MAKE_SURE)
+    if original in layout.told:
+        yield (NEW, direction_is("original"), jump(MARK_NEW))
     if original in layout.seen:
         yield (NEW, direction_is("original"), jump(chain_of(original)))
     yield (direction_is("original"), jump(f"{original.value}_flow"))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import FIRST_TYPES, NEW_TYPES, SEEN_TYPES
 from appfwd.core.cil import Node, allow, render
 from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
 
@@ -16,6 +16,7 @@ OBSERVED_ATTRIBUTE = "appfwd_observed"
 STRICT_ATTRIBUTE = "appfwd_strict"
 FENCED_ATTRIBUTE = "appfwd_fenced"
 FOREIGN_ATTRIBUTE = "appfwd_foreign_type"
+FIRST_ATTRIBUTE = "appfwd_first_type"
 DOMAIN_ATTRIBUTE = "domain"
 #: What a policy must have for ``strict``: without its rules for these nothing would get out.
 STRICT_NEEDS = (DOMAIN_ATTRIBUTE, "netif_type", "node_type")
@@ -30,9 +31,10 @@ _BOTH = ("recv", "send")
 class Module:
     """What the loaded module gives: packet types with their users, fences, and three switches.
 
-    ``bridge``: every domain may use unlabelled packets. ``observed``: every domain may use those
-    of the types for observing, which is recorded. ``strict``: packets are checked even where no
-    label exists. The ``fenced`` domains may use no packets but those of our types.
+    ``bridge``: every domain may use unlabelled packets, and first packets labelled by protocol.
+    ``observed``: every domain may use those of the types for observing, which is recorded.
+    ``strict``: packets are checked even where no label exists. The ``fenced`` domains may use no
+    packets but those of types that have an audience.
     """
 
     types: Mapping[str, Rights] = field(default_factory=dict)
@@ -75,6 +77,11 @@ def is_installed(policy: LoadedPolicy) -> bool:
     return PACKET_ATTRIBUTE in policy.attributes
 
 
+def is_current(policy: LoadedPolicy) -> bool:
+    """Tell whether the module that is loaded is of this version: it has what all of ours have."""
+    return FIRST_ATTRIBUTE in policy.attributes
+
+
 def module_text(module: Module, contexts: KernelContexts) -> str:
     """Render ``module`` as CIL."""
     return render(_nodes(module, contexts))
@@ -82,10 +89,15 @@ def module_text(module: Module, contexts: KernelContexts) -> str:
 
 def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     yield ("typeattribute", PACKET_ATTRIBUTE)
-    for name in sorted({*module.types, *SEEN_TYPES}):
+    yield ("typeattribute", FIRST_ATTRIBUTE)
+    # So that it is in the loaded policy, and the version of the module is known by it.
+    yield ("expandtypeattribute", (FIRST_ATTRIBUTE,), "false")
+    for name in sorted({*module.types, *FIRST_TYPES}):
         yield ("type", name)
         yield ("roletype", contexts.role, name)
         yield ("typeattributeset", PACKET_ATTRIBUTE, (name,))
+    for name in sorted(FIRST_TYPES):
+        yield ("typeattributeset", FIRST_ATTRIBUTE, (name,))
     yield allow(contexts.kernel, PACKET_ATTRIBUTE, KERNEL_NEEDS)
     for target in (PACKET_ATTRIBUTE, contexts.unlabeled):
         yield allow(contexts.loader, target, ("relabelto",))
@@ -94,7 +106,8 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     others = _unfenced_domains if module.fenced else _all_domains
     if module.bridge:
         yield from others(BRIDGE_ATTRIBUTE)
-        yield allow(BRIDGE_ATTRIBUTE, contexts.unlabeled, _BOTH)
+        for name in (contexts.unlabeled, *sorted(NEW_TYPES)):
+            yield allow(BRIDGE_ATTRIBUTE, name, _BOTH)
     if module.observed:
         yield from others(OBSERVED_ATTRIBUTE)
         for name in sorted(SEEN_TYPES):
@@ -126,7 +139,7 @@ def _unfenced_domains(attribute: str) -> Iterator[Node]:
 
 
 def _fences(fenced: frozenset[str]) -> Iterator[Node]:
-    """Yield what takes every right to packets that are not ours from the fenced domains.
+    """Yield what takes every right to packets without an audience of ours from the fenced domains.
 
     A deny rule holds against every rule of every module, conditional ones too (libsepol 3.6).
     """
@@ -137,7 +150,8 @@ def _fences(fenced: frozenset[str]) -> Iterator[Node]:
         name = _block_name(domain, "fence")
         yield ("optional", name, ("typeattributeset", FENCED_ATTRIBUTE, (domain,)))
     yield ("typeattribute", FOREIGN_ATTRIBUTE)
-    yield ("typeattributeset", FOREIGN_ATTRIBUTE, ("not", (PACKET_ATTRIBUTE,)))
+    audience = ("and", (PACKET_ATTRIBUTE,), ("not", (FIRST_ATTRIBUTE,)))
+    yield ("typeattributeset", FOREIGN_ATTRIBUTE, ("not", audience))
     yield ("deny", FENCED_ATTRIBUTE, FOREIGN_ATTRIBUTE, ("packet", _BOTH))
 
 

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import FIRST_TYPES, SEEN_TYPES
 from appfwd.core.compiler import Artefacts
 from appfwd.core.module import Module
 from appfwd.core.nft import Json, adopt_commands, delete_commands, table_commands
@@ -43,7 +43,7 @@ class Snapshot:
 
     A table that is missing is the empty table; None is one that is not as we make it. An
     ``orphan`` is ours by its content, but the process that owned it has ended. ``installed`` tells
-    whether a module of ours is there at all.
+    whether a module of ours is there at all, ``current`` whether it is of this version.
     """
 
     module: Module
@@ -51,6 +51,7 @@ class Snapshot:
     table_exists: bool = True
     orphan: bool = False
     installed: bool = True
+    current: bool = True
 
     @property
     def labelling(self) -> bool:
@@ -141,11 +142,11 @@ def _before_the_table(
     """Return the module under which the table may change: no more open than both states."""
     loaded, goal = snapshot.module, wanted.module
     # A table that is not as we make it may name any type.
-    any_type = frozenset(loaded.types) | frozenset(SEEN_TYPES)
+    any_type = frozenset(loaded.types) | frozenset(FIRST_TYPES)
     named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
     passes = wanted.bridge.passes
     return Module(
-        {**_kept(loaded, named), **wanted.spare.types, **goal.types},
+        {**_kept(loaded, named), **wanted.spare.types, **wanted.ready.types, **goal.types},
         bridge=passes and (loaded.bridge or (goal.bridge and not snapshot.labelling)),
         # What the table still marks must go on to pass, while all that is unlabelled does.
         observed=goal.observed or (passes and loaded.observed and not named.isdisjoint(SEEN_TYPES)),
@@ -162,13 +163,14 @@ def _fenced_first(had: frozenset[str], has: frozenset[str], change: Fencing) -> 
 def _load_first(snapshot: Snapshot, wanted: Artefacts, first: Module) -> bool:
     loaded = snapshot.module
     return (
-        not loaded.covers(wanted.module)
+        not (loaded.covers(wanted.module) and loaded.covers(wanted.ready))
         or first.bridge is not loaded.bridge
         or (first.observed and not loaded.observed)
         or (first.strict and not loaded.strict)
         or first.fenced != loaded.fenced
-        # The loader's right to name the unlabelled type is in the module, whatever else is.
-        or (bool(wanted.table.contexts) and not snapshot.installed)
+        # The loader's right to name the unlabelled type is in the module, whatever else is; so are
+        # the labels of first packets.
+        or (bool(wanted.table.contexts) and not snapshot.current)
     )
 
 

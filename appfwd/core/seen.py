@@ -1,4 +1,8 @@
-"""The chains that mark what is observed: few first packets, however much there is.
+"""The chains that mark first packets: by protocol, and few of those that are observed.
+
+While a domain is fenced, the first packet of every flow gets a label of its protocol, which a label
+of the baseline, a guard or a grant takes the place of. The kernel's record of a refusal names the
+label, not the protocol; so it tells both.
 
 ``auditallow`` writes a record for every packet. So only the first packet of a connection gets a
 label that has it, only once in five minutes for a user and place (and one in sixteen of the others,
@@ -10,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.core.expressions import RETURN, Expr, Rule, ct, jump, label, match, meta, protocol_is
 from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction
@@ -22,7 +26,8 @@ RATE, BURST = 50, 500
 #: Places remembered: those of QUIET seconds at RATE, and the burst.
 SIZE = 16384
 
-MARK = "seen_mark"
+#: Chains that label by protocol: what is observed, and every first packet.
+MARK, MARK_NEW = "seen_mark", "new_mark"
 
 
 class SeenSet(NamedTuple):
@@ -79,10 +84,11 @@ def seen_rules(direction: Direction) -> tuple[Rule, ...]:
     )
 
 
-def mark_rules() -> tuple[Rule, ...]:
-    """Return the rules that give a first packet the label of its protocol."""
-    (other,) = (name for name, protocol in SEEN_TYPES.items() if protocol is None)
-    particular = {name: protocol for name, protocol in SEEN_TYPES.items() if protocol is not None}
+def mark_rules(chain: str) -> tuple[Rule, ...]:
+    """Return the rules of a chain that gives a first packet the label of its protocol."""
+    types = SEEN_TYPES if chain == MARK else NEW_TYPES
+    (other,) = (name for name, protocol in types.items() if protocol is None)
+    particular = {name: protocol for name, protocol in types.items() if protocol is not None}
     return (
         (label(other),),
         *((protocol_is(number), label(name)) for name, number in particular.items()),

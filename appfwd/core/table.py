@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from appfwd.core import chains
 from appfwd.core.audience import LabelledCell
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.core.baseline import Baseline
 from appfwd.core.chains import Chain, Layout, MapName
 from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
@@ -64,25 +64,26 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     contexts: KernelContexts,
     ephemeral: Interval,
     *,
-    checked: bool,
+    fenced: bool,
 ) -> Table:
     """Return the table that labels ``cells``, and all else by ``baseline``.
 
-    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). Where
-    packets are to be ``checked`` there is an object even if nothing is labelled.
+    ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). Where the
+    bridge is closed, or somebody is ``fenced``, there is an object even if nothing is labelled.
     """
     maps = _maps(cells)
     lines: Lines = {k: v for d in Direction for k, v in lines_of(d, baseline.of(d)).items()}
-    # What the baseline labels entirely leaves nothing to observe.
+    # What the baseline labels entirely leaves nothing to observe or to tell.
     unlabelled = {d for d in Direction if not _covers_all(baseline.of(d))}
     seen = frozenset(unlabelled if bridge is Bridge.OBSERVED else ())
-    if not maps and not lines and not seen and not checked:
+    told = frozenset(unlabelled if fenced and bridge.passes else ())
+    if not maps and not lines and not seen and not fenced and bridge.passes:
         return Table()
     used = {name for elements in maps.values() for name in elements.values()}
     used |= {name for intervals in lines.values() for name in intervals.values()}
-    used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ())}
+    used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ()), *(NEW_TYPES if told else ())}
     named = {name: contexts.packet_context(name) for name in sorted(used)}
-    layout = Layout(frozenset(maps), frozenset(lines), seen, contexts.unlabeled, ephemeral)
+    layout = Layout(frozenset(maps), frozenset(lines), told, seen, contexts.unlabeled, ephemeral)
     return Table(named, maps, lines, layout.sets(), chains.build(layout))
 
 

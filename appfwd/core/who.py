@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import FIRST_TYPES, SEEN_TYPES
 from appfwd.core.machine import Machine
 from appfwd.core.module import PACKET_ATTRIBUTE, Module
 from appfwd.model.destination import Destination
@@ -96,5 +96,5 @@ def kind_of(target: str, unlabeled: str) -> str:
     """Return what a rule's target is: ``policy``, ``appfwd`` or ``unlabelled``."""
     if target == unlabeled:
         return "unlabelled"
-    ours = target == PACKET_ATTRIBUTE or is_packet_type(target) or target in SEEN_TYPES
+    ours = target == PACKET_ATTRIBUTE or is_packet_type(target) or target in FIRST_TYPES
     return "appfwd" if ours else "policy"

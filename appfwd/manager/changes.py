@@ -32,7 +32,8 @@ TRIAL_AT_MOST = 86_400
 _FOR = {"for": int}
 #: Seconds that a grant can last that ends: ten years.
 GRANT_AT_MOST = 315_360_000
-_ENDS = {"for": int, "until": float, "boot": bool, "session": str}
+#: Options that end a grant.
+ENDS = {"for": int, "until": float, "boot": bool, "session": str}
 
 
 class Asked(NamedTuple):
@@ -62,7 +63,7 @@ class Changes(Parts):
 
     async def asked_grant(self, domain: str, destination: str, options: Options) -> Asked:
         """Return what a grant comes to."""
-        place = destination_of(destination, options, _ENDS)
+        place = destination_of(destination, options, ENDS)
         end = end_of(options, self._reconciler.session)
         grant = Grant(await self._domain(domain), place)
         self._hold_active()
@@ -246,7 +247,7 @@ def end_of(options: Options, session: Callable[[str], Session | None]) -> End | 
         InvalidOption: of several ends, or one that is no time or no open session.
 
     """
-    if len(_ENDS.keys() & options.keys()) > 1:
+    if len(ENDS.keys() & options.keys()) > 1:
         msg = "Options 'for', 'until', 'boot' and 'session' exclude each other."
         raise InvalidOption(msg)
     seconds, until = options.get("for"), options.get("until")

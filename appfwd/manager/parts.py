@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from appfwd.asking.asker import Asker
 from appfwd.core.audience import kept_by
 from appfwd.core.machine import Machine
 from appfwd.errors import AppfwdError, Busy, InvalidArgument
 from appfwd.kernel import Kernel
+from appfwd.listening.denials import Denials
+from appfwd.listening.hearing import Hearing
+from appfwd.listening.observer import Observer
 from appfwd.model.destination import Destination, parse_destination
 from appfwd.model.domain import known_domain, parse_domain
 from appfwd.model.fence import Fence
 from appfwd.model.options import check_options, direction_of
-from appfwd.observer import Observer
 from appfwd.ports import Processes, Selinux
 from appfwd.reconciler import Reconciler
 
@@ -29,20 +33,28 @@ PLANS_AT_MOST = 16
 FENCE = {"loopback": bool, "dns": bool}
 
 
+@dataclass(frozen=True)
+class Inside:
+    """The parts of the daemon that requests are about."""
+
+    reconciler: Reconciler
+    kernel: Kernel
+    selinux: Selinux
+    hearing: Hearing
+    observer: Observer
+    denials: Denials
+    asker: Asker
+    processes: Processes
+
+
 class Parts:
     """The parts, and what all parsing of requests shares."""
 
-    def __init__(
-        self,
-        reconciler: Reconciler,
-        kernel: Kernel,
-        selinux: Selinux,
-        observer: Observer,
-        processes: Processes,
-    ) -> None:
-        self._reconciler, self._kernel = reconciler, kernel
-        self._selinux, self._observer = selinux, observer
-        self._processes = processes
+    def __init__(self, inside: Inside) -> None:
+        self._reconciler, self._kernel = inside.reconciler, inside.kernel
+        self._selinux, self._hearing = inside.selinux, inside.hearing
+        self._observer, self._denials = inside.observer, inside.denials
+        self._asker, self._processes = inside.asker, inside.processes
         self._planning, self._plans = asyncio.Lock(), 0
 
     async def _domain(self, text: str) -> str:

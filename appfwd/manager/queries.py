@@ -204,6 +204,6 @@ class Queries(Parts):
             found.append(
                 "SELinux is permissive: refusals are recorded and not enforced ('setenforce 1')."
             )
-        if self._observer.deaf:
-            found.append(self._observer.deaf)
+        if self._hearing.deaf:
+            found.append(self._hearing.deaf)
         return found

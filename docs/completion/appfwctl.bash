@@ -3,12 +3,13 @@
 _appfwctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} words=() i
     local commands='guard unguard fence unfence grant revoke explain who list types domains rules'
-    commands+=' status baseline bridge observed confirm plan apply export up down'
+    commands+=' status baseline bridge observed denied pending answer watch blocked unblock'
+    commands+=' confirm plan apply export up down'
     local planned='guard unguard fence unfence grant revoke baseline bridge apply up down'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --kind | --domain | --for | --until) ((i++)) ;;
+            --kind | --domain | --for | --until | --scope) ((i++)) ;;
             -*) ;;
             *) words+=("${COMP_WORDS[i]}") ;;
         esac
@@ -26,6 +27,7 @@ _appfwctl() {
     fi
     case ${COMP_WORDS[COMP_CWORD - 1]} in
         --kind) COMPREPLY=($(compgen -W 'grant guard fence' -- "$cur")); return ;;
+        --scope) COMPREPLY=($(compgen -W 'place host port network domain' -- "$cur")); return ;;
         --domain) COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")); return ;;
         --for) COMPREPLY=($(compgen -W '60s 5m 1h' -- "$cur")); return ;;
     esac
@@ -36,9 +38,11 @@ _appfwctl() {
             fence*) options+=' --no-loopback --no-dns --for --yes' ;;
             grant*) options+=' --in --for --until --session --boot --app --yes' ;;
             revoke* | explain*) options+=' --in --app' ;;
-            unguard* | who*) options+=' --in' ;;
+            unguard* | who* | unblock*) options+=' --in' ;;
             list) options+=' --kind --domain' ;;
-            domains) options+=' --domain' ;;
+            domains | pending | blocked) options+=' --domain' ;;
+            denied) options+=' --domain --forget' ;;
+            answer*) options+=' --scope --for --until --session --boot' ;;
             'baseline on' | 'baseline off') options+=' --for --yes' ;;
             'bridge open' | 'bridge observe') options+=' --for' ;;
             'bridge close') options+=' --strict --for --yes' ;;
@@ -50,12 +54,19 @@ _appfwctl() {
         return
     fi
     case "${words[*]}" in
-        fence | unfence | grant | revoke | explain | types)
+        fence | unfence | grant | revoke | explain | types | unblock)
             COMPREPLY=($(compgen -W "$(_appfwctl_domains)" -- "$cur")) ;;
+        answer) COMPREPLY=($(compgen -W "$(_appfwctl_asked)" -- "$cur")) ;;
+        answer\ *) COMPREPLY=($(compgen -W 'allow block' -- "$cur")) ;;
         apply) COMPREPLY=($(compgen -f -- "$cur")) ;;
         baseline) COMPREPLY=($(compgen -W 'on off show' -- "$cur")) ;;
         bridge) COMPREPLY=($(compgen -W 'open observe close' -- "$cur")) ;;
     esac
+}
+
+# Ids of what is asked.
+_appfwctl_asked() {
+    appfwctl pending 2>/dev/null | cut -f1
 }
 
 # The domains of running programs: quick, and mostly what is meant.

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appfwd.adapters import observations
-from appfwd.adapters.observations import KEEP_AT_MOST, ObservationStore
+from appfwd.adapters.notes import file as sidefile
+from appfwd.adapters.notes.observations import KEEP_AT_MOST, ObservationStore
 from appfwd.errors import StoreFailed
 from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.observation import Observation, Seen
@@ -54,7 +54,7 @@ class Story:
         return self._loop.run_until_complete(self._store.forget(some))
 
     def set_aside(self) -> None:
-        self._store._set_aside(ValueError("as ordered"))
+        self._store._file._set_aside(ValueError("as ordered"))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._store.close())
@@ -316,14 +316,14 @@ def test_a_folder_in_the_files_place_is_a_failure(path: Path, store: Story) -> N
 def test_a_file_that_is_damaged_again_at_once_is_a_failure(
     path: Path, store: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_connection: sqlite3.Connection) -> None:
+    def refuse(_file: sidefile.NoteFile, _connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("not today")
 
-    def damaged(_connection: sqlite3.Connection) -> None:
-        raise observations._DamagedError("never")
+    def damaged(_file: sidefile.NoteFile, _connection: sqlite3.Connection) -> None:
+        raise sidefile.DamagedError("never")
 
     for broken in (refuse, damaged):
-        monkeypatch.setattr(observations, "_prepare", broken)
+        monkeypatch.setattr(sidefile.NoteFile, "_prepare", broken)
         with pytest.raises(StoreFailed):
             store.load()
     monkeypatch.undo()

@@ -40,6 +40,11 @@ class Control:
         self.faults, self.nft, self.policy = faults, nft, policy
         self.reconciler: Any = None
         self.observer: Any = None
+        self.denials: Any = None
+        self.asker: Any = None
+        #: Users whose session is the active one of a seat, and who is told of a change.
+        self.active: frozenset[int] = frozenset()
+        self.sessions_changed: Callable[[], None] = lambda: None
         #: What runs on the machine.
         self.processes: Any = None
         #: Tells the watcher that others changed the policy, as the kernel's announcement does.
@@ -103,6 +108,15 @@ class Control:
 
         self.opened = frozenset(Session(name, at) for name, at in opened)
 
+    def follow_sessions(self, changed: Callable[[], None]) -> None:
+        """Announce changes of the active session, in the place of logind."""
+        self.sessions_changed = changed
+
+    async def do_active(self, users: list[int]) -> None:
+        """Have these users be at the machine."""
+        self.active = frozenset(users)
+        self.sessions_changed()
+
     async def do_queued(self) -> int:
         return int(self.reconciler._queue.qsize())
 
@@ -124,6 +138,26 @@ class Control:
         self.heard(texts)
         return True
 
+    async def do_agents(self) -> list[int]:
+        """Return the users of the registered agents."""
+        return [agent.uid for agent in self.asker._o.agents._agents.values()]
+
+    async def do_refuse(self, texts: list[str]) -> bool:
+        """Have the kernel write records, and wait until they were worked on."""
+        if self.heard is None:
+            return False
+        worked, told = asyncio.Event(), self.denials.on_denied
+
+        def denied(batch: Any) -> None:
+            told(batch)
+            worked.set()
+
+        self.denials.on_denied = denied
+        self.heard(texts)
+        await worked.wait()
+        self.denials.on_denied = told
+        return True
+
     async def do_crowd(self, domains: int, connections: int, programs: int) -> None:
         """Have many domains run."""
         self.processes.crowd(domains, connections, programs)
@@ -142,13 +176,22 @@ class Control:
                 [seen.observation.domain, str(seen.observation.destination), seen.count]
                 for seen in await self.observer.seen()
             ],
+            "denied": [
+                [seen.observation.domain, str(seen.observation.destination), seen.count]
+                for seen in await self.denials.history.seen()
+            ],
+            "pending": [one.id for one in self.asker.pending()],
+            "blocked": [
+                [one.block.domain, str(one.block.destination)] for one in self.asker.blocked()
+            ],
             "table": _in_order(await self.nft.list_table()),
             "module": self.policy.text,
         }
 
     async def do_reset(self) -> None:
         """Go back to the state after the first start."""
-        from appfwd.model.state import DesiredState, Settings  # noqa: PLC0415 - as above
+        from appfwd.core.questions import Questions  # noqa: PLC0415 - as above
+        from appfwd.model.state import DesiredState, Settings  # noqa: PLC0415
         from tests.bus.fakes import BASE  # noqa: PLC0415
         from tests.bus.running_domains import RUNNING  # noqa: PLC0415
 
@@ -160,6 +203,10 @@ class Control:
             empty = DesiredState(settings=Settings(active=active))
             await self.reconciler.submit(lambda _state, empty=empty: empty, 0)
         await self.observer.forget()
+        await self.denials.history.forget()
+        self.asker._questions = Questions()
+        for one in self.asker.blocked():
+            await self.asker.unblock(one.block)
         self.faults.clear()
 
     async def do_fill(self, guards: list[str], grants: list[tuple[str, str]]) -> None:
@@ -202,9 +249,11 @@ def _known(kind: Any, control: Control, name: str) -> Callable[..., Any]:
 
 def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
-    from appfwd import observer, reconciler  # noqa: PLC0415
+    from appfwd import reconciler  # noqa: PLC0415
     from appfwd.adapters import netlink  # noqa: PLC0415
     from appfwd.adapters.clock import BootClock  # noqa: PLC0415
+    from appfwd.asking import asker  # noqa: PLC0415
+    from appfwd.listening import denials, observer  # noqa: PLC0415
     from tests.bus import fakes, running_domains  # noqa: PLC0415
 
     faults = fakes.Faults()
@@ -237,6 +286,10 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         SqliteStore=fakes.CountingStore,
         Reconciler=_known(reconciler.Reconciler, control, "reconciler"),
         Observer=_known(observer.Observer, control, "observer"),
+        Denials=_known(denials.Denials, control, "denials"),
+        Asker=_known(asker.Asker, control, "asker"),
+        active_users=lambda: control.active,
+        session_announcements=control.follow_sessions,
         audit_records=control.ears,
         policy_announcements=announcements,
         BootClock=lambda sessions: BootClock(sessions, Path(boot_id)),

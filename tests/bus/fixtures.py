@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +48,14 @@ def nobody(daemon: Daemon) -> Iterator[Peer]:
     """Have a connection of a user whom no rule lets do anything."""
     with daemon.peer(NOBODY) as peer:
         yield peer
+
+
+@pytest.fixture(params=LIBRARIES)
+def own(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """Have a bus and a daemon that may be broken."""
+    with running_world() as world:
+        made = Daemon(world, request.param)
+        made.start()
+        yield made
+        if made.running:
+            made.stop(signal.SIGKILL)

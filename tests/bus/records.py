@@ -10,17 +10,25 @@ from tests.bus.running import Daemon
 OURS = "192.0.2.7"
 
 
-def record(domain: str, peer: str, port: int, *, inbound: bool = False) -> str:
+def record(
+    domain: str,
+    peer: str,
+    port: int,
+    *,
+    inbound: bool = False,
+    verdict: str = "granted",
+    label: str = "appfwd_seen_tcp_t",
+) -> str:
     """Return the record of a first TCP packet: sent to ``peer``'s port, or received on ours."""
     there, here = (peer, 40_123), (OURS, port)
     if not inbound:
         there, here = (peer, port), (OURS, 40_123)
     (saddr, src), (daddr, dest) = (there, here) if inbound else (here, there)
     return (
-        f"audit({time.time():.3f}:77): avc:  granted  {{ {'recv' if inbound else 'send'} }} for  "
+        f"audit({time.time():.3f}:77): avc:  {verdict}  {{ {'recv' if inbound else 'send'} }} for  "
         f'pid=4711 comm="curl" saddr={saddr} src={src} daddr={daddr} dest={dest} netif=eth0 '
         f"scontext=system_u:system_r:{domain}:s0 "
-        "tcontext=system_u:object_r:appfwd_seen_tcp_t:s0 tclass=packet"
+        f"tcontext=system_u:object_r:{label}:s0 tclass=packet"
     )
 
 
@@ -37,3 +45,20 @@ def observe(daemon: Daemon, texts: Sequence[str] = SEEN) -> None:
     with daemon.peer() as root:
         root.call("SetBridge", "observed", {})
     assert daemon.tell("record", texts=list(texts)), "nobody listens"
+
+
+def refused(domain: str, peer: str, port: int, *, inbound: bool = False) -> str:
+    """Return the record of a first TCP packet that a fence refuses."""
+    kind = {"verdict": "denied", "label": "appfwd_new_tcp_t"}
+    return record(domain, peer, port, inbound=inbound, **kind)
+
+
+#: A fenced browser's tries.
+REFUSED = (refused("mozilla_t", "10.0.0.80", 443), refused("mozilla_t", "10.0.0.81", 8443))
+
+
+def deny(daemon: Daemon, texts: Sequence[str] = REFUSED) -> None:
+    """Have mozilla_t fenced and the kernel refuse packets; return once that was worked on."""
+    with daemon.peer() as root:
+        root.call("Fence", "mozilla_t", {})
+    assert daemon.tell("refuse", texts=list(texts)), "nobody listens"

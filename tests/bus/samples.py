@@ -7,12 +7,17 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from appfwd.bus.members import INTERFACE
+from appfwd.core.questions import id_of
+from appfwd.model.destination import parse_destination
+from appfwd.model.observation import Observation
 from tests.bus.peer import Peer, to_daemon
-from tests.bus.records import observe
+from tests.bus.records import deny, observe
 from tests.bus.running import Daemon
 from tests.bus.world import ACCOUNTS, ALLOWED
 
 PLACE = "10.0.0.5:3128"
+#: The id of the question that :func:`tests.bus.records.deny` makes.
+ASKED = id_of(Observation("mozilla_t", parse_destination("10.0.0.80:443/tcp")))
 #: Arguments of each method that do something where :func:`prepare` was called.
 CALLS: Mapping[str, tuple[Any, ...]] = {
     "Grant": ("squid_t", "10.0.0.9:443/tcp", {}),
@@ -29,6 +34,14 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "ListTypes": ("mozilla_t", {}),
     "ListObserved": ({},),
     "ListDomains": ({},),
+    "ListDenied": ({},),
+    "ForgetDenied": ({},),
+    "ListPending": ({},),
+    "Answer": (ASKED, "allow", {"for": 600}),
+    "ListBlocked": ({},),
+    "Unblock": ("mozilla_t", "10.0.0.80:443/tcp", {}),
+    "RegisterAgent": ({},),
+    "UnregisterAgent": ({},),
     "AcceptObserved": ({},),
     "ForgetObserved": ({},),
     "Preview": ("bridge-closed", {}),
@@ -43,9 +56,11 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
 }
 READING = (
     *("List", "Explain", "Who", "GetRules", "GetBaseline", "ListTypes", "ListObserved"),
-    *("ListDomains", "Preview", "Plan", "Export"),
+    *("ListDomains", "Preview", "Plan", "Export", "ListDenied", "ListPending", "ListBlocked"),
 )
-CHANGING = tuple(name for name in CALLS if name not in READING)
+#: What is of the caller's connection alone.
+OF_CONNECTION = ("RegisterAgent", "UnregisterAgent")
+CHANGING = tuple(name for name in CALLS if name not in (*READING, *OF_CONNECTION))
 
 
 def prepare(daemon: Daemon, method: str = "") -> None:
@@ -57,11 +72,17 @@ def prepare(daemon: Daemon, method: str = "") -> None:
     daemon.tell("fill", guards=[PLACE], grants=[("mozilla_t", PLACE)])
     if method in ("AcceptObserved", "ForgetObserved"):
         observe(daemon)
+    if method in ("ListPending", "ListDenied", "ForgetDenied", "Answer", "ListBlocked", "Unblock"):
+        deny(daemon)
     with daemon.peer() as root:
         if method == "Up":
             root.call("Down", {})
         if method == "Confirm":
             root.call("Guard", "10.0.0.10", {"for": 3600})
+        if method in ("ListBlocked", "Unblock"):
+            root.call("Answer", ASKED, "block", {})
+        if method == "UnregisterAgent":
+            root.call("RegisterAgent", {})
         if method == "Unfence":
             root.call("Fence", "mozilla_t", {})
 

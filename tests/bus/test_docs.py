@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import shlex
+import subprocess
 import sys
+import time
 from collections.abc import Iterable
 
 import pytest
 
 from appfwd.bus.members import (
+    AGENT_SIGNALS,
     BUS_NAME,
     INTERFACE,
     METHODS,
@@ -21,10 +26,10 @@ from appfwd.bus.members import (
     Method,
 )
 from appfwd.errors import AppfwdError, all_errors
-from appfwd.manager import changes, domains, parts, queries, rows, unlabelled
+from appfwd.manager import answers, changes, domains, parts, queries, rows, unlabelled
 from appfwd.model.options import PAGE_AT_MOST
-from tests.bus.peer import Peer, manager_call
-from tests.bus.records import observe
+from tests.bus.peer import PATIENCE, Peer, manager_call
+from tests.bus.records import deny, observe, refused
 from tests.bus.running import Daemon
 from tests.bus.samples import CALLS, prepare
 from tests.bus.world import ROOT
@@ -36,7 +41,7 @@ OPTIONS: dict[str, Iterable[str]] = {
     **dict.fromkeys(_PLACED, parts.PLACE),
     **dict.fromkeys(("Up", "Down", "Confirm", "ForgetObserved", "Unfence"), ()),
     **dict.fromkeys(("Apply", "Export", "Plan"), ()),
-    "Grant": {*parts.PLACE, *changes._ENDS},
+    "Grant": {*parts.PLACE, *changes.ENDS},
     "Fence": {*parts.FENCE, *changes._FOR},
     "Guard": {*parts.PLACE, *changes._FOR},
     "SetBridge": {"strict", *changes._FOR},
@@ -49,6 +54,12 @@ OPTIONS: dict[str, Iterable[str]] = {
     "ListObserved": {*unlabelled._CHOSEN, *parts.PAGE},
     "ListDomains": domains._RUNNING,
     "AcceptObserved": unlabelled._CHOSEN,
+    "ListDenied": {*answers._CHOSEN, *parts.PAGE},
+    "ListBlocked": {*answers._CHOSEN, *parts.PAGE},
+    "ListPending": {"domain", *parts.PAGE},
+    "Unblock": parts.PLACE,
+    "Answer": {"scope", *changes.ENDS},
+    **dict.fromkeys(("ForgetDenied", "RegisterAgent", "UnregisterAgent"), ()),
     "Preview": unlabelled._PREVIEW,
 }
 
@@ -89,7 +100,8 @@ def test_each_method_stands_there_with_its_arguments_and_its_action(method: Meth
 
 def test_no_other_method_or_signal_stands_there() -> None:
     titles = set(re.findall(r"^### (.*)$", TEXT, re.MULTILINE))
-    signals = {f"`{signal.name}{_arguments(signal.args)}`" for signal in SIGNALS}
+    known = (*SIGNALS, *AGENT_SIGNALS)
+    signals = {f"`{signal.name}{_arguments(signal.args)}`" for signal in known}
     assert titles == {_title(method) for method in METHODS} | signals
 
 
@@ -117,7 +129,8 @@ def test_errors_of_each_method_exist(method: Method) -> None:
 
 @BY_METHOD
 def test_each_method_has_an_example_that_busctl_takes(daemon: Daemon, method: Method) -> None:
-    prepare(daemon, method.name if method.name in ("Confirm", "Unfence") else "")
+    prepared = ("Confirm", "Unfence", "Answer", "Unblock")
+    prepare(daemon, method.name if method.name in prepared else "")
     with daemon.peer() as root:
         root.call("Guard", "any:5432", {"direction": "in"})
     (line,) = re.findall(r"^busctl .*$", _heading(3, _title(method)), re.MULTILINE)
@@ -164,6 +177,10 @@ def test_no_other_error_stands_there() -> None:
         ("ListTypes", "key of a row"),
         ("ListObserved", "key of a row"),
         ("ListDomains", "key of a row"),
+        ("ListDenied", "key of a row"),
+        ("ListPending", "key of a row"),
+        ("ListBlocked", "key of a row"),
+        ("Answer", "key of the answer"),
         ("Preview", "key of the preview"),
         ("Plan", "key of the plan"),
         ("Apply", "key of what was applied"),
@@ -172,7 +189,7 @@ def test_no_other_error_stands_there() -> None:
 def test_keys_and_types_of_results_are_those_of_the_live_bus(
     daemon: Daemon, root: Peer, name: str, column: str
 ) -> None:
-    prepare(daemon)
+    prepare(daemon, name)
     observe(daemon)
     (method,) = (m for m in METHODS if m.name == name)
     result = root.ask(manager_call(name, *CALLS[name]))[0]
@@ -238,7 +255,48 @@ def test_the_bounds_of_a_domains_row_are_right() -> None:
 
 
 def test_the_client_at_the_end_works(daemon: Daemon) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    _agent, code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     done = daemon.run([sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[1:] == ["mozilla_t", "10.0.0.5:3128"]
+
+
+def test_the_agent_of_the_example_asks_and_answers(daemon: Daemon) -> None:
+    code, _client = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    prepare(daemon, "Answer")
+    command = [sys.executable, "-u", "-c", code]
+    agent = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=daemon.world.environment,
+        cwd=ROOT,
+    )
+    try:
+        _until(agent, "mozilla_t (probably 'curl') and 10.0.0.80:443/tcp: allow", "y")
+        _until(agent, "mozilla_t (probably 'curl') and 10.0.0.81:8443/tcp: allow", "n")
+        while not daemon.tell("agents"):
+            time.sleep(0.01)
+        deny(daemon, [refused("mozilla_t", "10.0.0.82", 443)])
+        _until(agent, "mozilla_t (probably 'curl') and 10.0.0.82:443/tcp: allow", "y")
+        _until(agent, "10.0.0.82:443/tcp", "")
+    finally:
+        agent.kill()
+        agent.communicate()
+    members = {place for domain, _, place, _ in daemon.state()["members"]}
+    assert {"10.0.0.80:443/tcp", "10.0.0.82:443/tcp"} <= members
+    assert "10.0.0.81:8443/tcp" not in members
+
+
+def _until(agent: subprocess.Popen[bytes], said: str, answer: str) -> None:
+    """Read until an agent has said something, and answer that."""
+    assert agent.stdout is not None
+    assert agent.stdin is not None
+    heard = b""
+    while said.encode() not in heard:
+        assert select.select([agent.stdout], [], [], PATIENCE)[0], heard
+        more = os.read(agent.stdout.fileno(), 4096)
+        assert more, heard
+        heard += more
+    agent.stdin.write(f"{answer}\n".encode())
+    agent.stdin.flush()

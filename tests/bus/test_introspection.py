@@ -15,6 +15,13 @@ POLICY = ET.parse(ROOT / "dbus/org.appfwd1.policy").getroot()  # noqa: S314 - ou
 READING = {
     *("list", "explain", "who", "get-rules", "get-baseline", "list-types", "list-observed"),
     *("list-domains", "preview", "plan", "export", "status"),
+    *("list-denied", "list-pending", "list-blocked", "unblock", "answer"),
+}
+#: Actions whose defaults are others, with those of an inactive and of an active session.
+OTHERS = {
+    "answer-wider": ("auth_admin", "auth_admin_keep"),
+    "register-agent": ("yes", "yes"),
+    "unregister-agent": ("yes", "yes"),
 }
 
 
@@ -72,10 +79,12 @@ def test_reading_is_open_to_active_local_users_and_all_else_asks_for_an_administ
 ) -> None:
     defaults = _actions()[action].find("defaults")
     assert defaults is not None
-    active = "yes" if action.rpartition(".")[2] in READING else "auth_admin"
+    word = action.rpartition(".")[2]
+    usual = ("auth_admin", "yes" if word in READING else "auth_admin")
+    inactive, active = OTHERS.get(word, usual)
     assert {part.tag: part.text for part in defaults} == {
         "allow_any": "auth_admin",
-        "allow_inactive": "auth_admin",
+        "allow_inactive": inactive,
         "allow_active": active,
     }
 

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from appfwd.errors import AppfwdError, Unavailable
 from tests.bus.peer import Refused, manager_call
-from tests.bus.running import LIBRARIES, Daemon
+from tests.bus.running import Daemon
 from tests.bus.samples import PLACE, prepare
-from tests.bus.world import world as running_world
-
-
-@pytest.fixture(params=LIBRARIES)
-def own(request: pytest.FixtureRequest) -> Iterator[Daemon]:
-    """Have a bus and a daemon that may be broken."""
-    with running_world() as world:
-        made = Daemon(world, request.param)
-        made.start()
-        yield made
-        if made.running:
-            made.stop(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.bus.fixtures import _daemon, daemon, nobody, root, world
+from tests.bus.fixtures import _daemon, daemon, nobody, own, root, world
 from tests.bus.running import Daemon
 from tests.bus.world import World
 from tests.bus.world import world as running_world
 from tests.cli.processes import LOGIN, make
 from tests.cli.standin import StandIn
 
-__all__ = ["_daemon", "daemon", "nobody", "root", "world"]
+__all__ = ["_daemon", "daemon", "nobody", "own", "root", "world"]
 
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]

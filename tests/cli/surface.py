@@ -60,7 +60,7 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Command:
         name,
         _long(own),
         {o: str(a.metavar or a.dest).upper() for a in own for o in a.option_strings if _valued(a)},
-        tuple(action.dest for action in own if not action.option_strings),
+        tuple(a.dest for a in own if not a.option_strings and not a.choices),
         frozenset(str(word) for action in own for word in action.choices or ()),
         tuple(_parsers(parser)),
     )

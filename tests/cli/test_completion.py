@@ -38,7 +38,7 @@ def test_bash_offers_every_command_and_general_option() -> None:
 
 
 def test_bash_narrows_by_what_is_typed() -> None:
-    assert _bash("appfwctl", "un") == {"unguard", "unfence"}
+    assert _bash("appfwctl", "un") == {"unguard", "unfence", "unblock"}
     assert _bash("appfwctl", "--json", "stat") == {"status"}
     assert _bash("appfwctl", "zz") == set()
 

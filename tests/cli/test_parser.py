@@ -36,6 +36,12 @@ GOOD = {
     "bridge observe": [],
     "bridge close": [],
     "observed": [],
+    "denied": [],
+    "pending": [],
+    "answer": ["8ed604", "allow"],
+    "watch": [],
+    "blocked": [],
+    "unblock": ["mozilla_t", "10.0.0.5:3128"],
     "confirm": [],
     "plan": ["grant", "mozilla_t", "10.0.0.5:3128"],
     "apply": ["firewall.toml"],
@@ -48,7 +54,7 @@ BY_COMMAND = pytest.mark.parametrize("name", GOOD)
 
 def test_each_command_of_the_parser_has_a_function_and_a_sample() -> None:
     assert {command.name for command in commands()} == set(GOOD)
-    assert names() == set(COMMANDS)
+    assert names() == {*COMMANDS, "watch"}
 
 
 @BY_COMMAND
@@ -61,7 +67,9 @@ def test_json_stands_before_or_after_the_command(name: str) -> None:
     assert not parser.parse_args([*words, *GOOD[name]]).json
 
 
-@pytest.mark.parametrize("name", ["guard", "unguard", "grant", "revoke", "explain", "who"])
+@pytest.mark.parametrize(
+    "name", ["guard", "unguard", "grant", "revoke", "explain", "who", "unblock"]
+)
 def test_in_turns_the_direction(name: str) -> None:
     parser = build_parser()
     assert parser.parse_args([name, "--in", *GOOD[name]]).inbound
@@ -85,8 +93,10 @@ NO_TIMES = [
     *("", "0", "0s", "25h", "1441m", "86401", "99999h", "100000", "2d", "s", "1.5m", "1 m", " 1"),
     *("1m30s", "-5", "+5", "1_0", "0x10", "1M", "\u0661s", "5\n", "5s\x00", "9" * 100_000, "later"),
 ]
+#: What grants, and may say when that ends.
+ENDS = ("grant", "answer")
 #: What goes back by itself, unless confirmed, and (of another name there) what ends.
-FOR = [c.name for c in commands() if "--for" in c.options and c.name != "grant"]
+FOR = [c.name for c in commands() if "--for" in c.options and c.name not in ENDS]
 
 
 @pytest.mark.parametrize("name", FOR)

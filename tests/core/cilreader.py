@@ -176,8 +176,9 @@ def _add_expression(loaded: Loaded, node: Node) -> None:
         case ("typeattributeset", str(name), ("and", (str(one),), ("not", (str(other),)))):
             left_out = set(_expand(loaded, other))
             loaded.members[name] |= set(_expand(loaded, one)) - left_out
-        case ("typeattributeset", str(name), ("not", (str(other),))):
-            loaded.members[name] |= loaded.types - set(_expand(loaded, other))
+        case ("typeattributeset", str(name), ("not", ("and", (str(one),), ("not", (str(other),))))):
+            left_out = set(_expand(loaded, one)) - set(_expand(loaded, other))
+            loaded.members[name] |= loaded.types - left_out
 
 
 def _expand(loaded: Loaded, name: str) -> Iterable[str]:

@@ -7,7 +7,7 @@ reconciler with the real kernel, module store and database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from appfwd.core.table import Table
 from appfwd.kernel import Adapters, Kernel
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, Rights
 from appfwd.model.services import Interval
-from appfwd.model.state import DesiredState
+from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Record, Stored
 from tests.core.cilreader import CilError
 from tests.core.kernelmodel import KernelModel
@@ -118,9 +118,14 @@ class CountingKernel(Kernel):
 
     made = 0
 
-    async def make(self, state: DesiredState, before: DesiredState | None = None) -> bool:
+    async def make(
+        self,
+        state: DesiredState,
+        before: DesiredState | None = None,
+        ready: Collection[Grant] = (),
+    ) -> bool:
         self.made += 1
-        return await super().make(state, before)
+        return await super().make(state, before, ready)
 
 
 class MemoryStore:

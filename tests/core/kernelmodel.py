@@ -11,6 +11,7 @@ from appfwd.core.machine import Machine
 from appfwd.core.module import (
     BRIDGE_ATTRIBUTE,
     FENCED_ATTRIBUTE,
+    is_current,
     is_installed,
     loaded_module,
     module_text,
@@ -84,6 +85,7 @@ class KernelModel:
             bool(listing),
             is_orphan(listing),
             is_installed(policy),
+            is_current(policy),
         )
 
     def apply(self, step: Step) -> None:

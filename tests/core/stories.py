@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from appfwd.model.destination import Destination, Direction, parse_destination
+from appfwd.model.fence import Fence
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Settings
 from tests.core.reference import Point
 
@@ -19,12 +20,14 @@ def state_of(
     grants: tuple[tuple[str, str], ...] = (),
     bridge: Bridge = Bridge.OPEN,
     baseline: bool = False,
+    fences: tuple[str, ...] = (),
 ) -> DesiredState:
-    """Return the state with these guards and grants (domain, destination)."""
+    """Return the state with these guards, grants (domain, destination), and fences of domains."""
     return DesiredState(
         frozenset(Guard(place(text)) for text in guards),
         frozenset(Grant(domain, place(text)) for domain, text in grants),
         Settings(bridge, baseline=baseline),
+        fences=frozenset(Fence(domain) for domain in fences),
     )
 
 

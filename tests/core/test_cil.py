@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appfwd.core import cil
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import FIRST_TYPES
 from appfwd.core.module import Module, module_text
 from appfwd.model.policy import KernelContexts, Rights
 from tests.core.cilreader import CilError, load, read
@@ -97,12 +97,22 @@ def test_a_module_gives_its_types_their_users_and_the_kernel_its_needs(
 ) -> None:
     policy = make_policy(Rights.both(frozenset({"c_t"})))
     loaded = load(module_text(Module(types, bridge), CONTEXTS), policy, UNLABELED)
-    assert loaded.declared == {*types, *SEEN_TYPES}
+    assert loaded.declared == {*types, *FIRST_TYPES}
     for name, rights in types.items():
         assert loaded.rights(name) == rights | Rights(send=frozenset({"kernel_t"}))
         assert loaded.permissions("appfwd_t", name) == {"relabelto"}
     unlabelled = loaded.rights(UNLABELED)
     assert unlabelled == Rights.both(policy.domains if bridge else frozenset({"c_t"}))
+
+
+def test_a_fence_holds_for_first_packets_whoever_lets_the_domain_use_them() -> None:
+    """Their types stand for no audience, so nobody's rule on them is a grant."""
+    module = Module(bridge=True, observed=True, fenced=frozenset({"a_t"}))
+    others = "".join(f"(allow a_t {name} (packet (recv send)))" for name in FIRST_TYPES)
+    loaded = load(module_text(module, CONTEXTS) + others, make_policy(), UNLABELED)
+    for name in FIRST_TYPES:
+        assert loaded.permissions("a_t", name) == frozenset()
+        assert loaded.permissions("b_t", name) == {"send", "recv"}
 
 
 def test_a_domain_that_policy_lost_takes_only_its_own_block() -> None:

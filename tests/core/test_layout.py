@@ -21,16 +21,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kernel": ("errors", "model", "core", "ports", "turns"),
     "reconciler": ("errors", "model", "ports", "kernel"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
-    "observer": ("errors", "model", "core", "ports"),
+    "listening": ("errors", "model", "core", "ports", "listening"),
+    "asking": (
+        *("errors", "model", "core", "ports"),
+        *("kernel", "reconciler", "listening", "asking"),
+    ),
     "manager": (
-        *("errors", "model", "core", "ports", "kernel", "reconciler", "observer", "manager"),
+        *("errors", "model", "core", "ports", "kernel", "reconciler"),
+        *("listening", "asking", "manager"),
     ),
     "adapters": ("errors", "model", "ports"),
     "bus": (
         *("errors", "model", "ports", "turns", "core.explain"),
-        *("reconciler", "kernel", "manager", "bus"),
+        *("reconciler", "kernel", "listening", "manager", "bus"),
     ),
-    "cli": ("errors", "model", "bus.client", "cli"),
+    "cli": ("errors", "model", "bus.asking", "bus.client", "cli"),
+    "agent": ("errors", "model", "bus.asking", "bus.notifications", "agent"),
     "daemon": (
         *(
             "errors",
@@ -43,7 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "reconciler",
             "manager",
         ),
-        *("watcher", "observer", "adapters", "bus"),
+        *("watcher", "listening", "asking", "adapters", "bus"),
     ),
 }
 

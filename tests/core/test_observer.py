@@ -11,24 +11,43 @@ from typing import Any
 
 import pytest
 
-from appfwd.adapters.observations import ObservationStore
+from appfwd.adapters.notes.observations import ObservationStore
 from appfwd.errors import StoreFailed
+from appfwd.listening.gatherer import TOLD_AT_MOST, WAITING_AT_MOST, WAITING_OF_ONE
+from appfwd.listening.hearing import Hearing
+from appfwd.listening.observer import Observer
 from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.observation import Observation, Seen
-from appfwd.observer import TOLD_AT_MOST, WAITING_AT_MOST, Observer
 
 NOW = 2000.0
 PATIENCE = 30.0
 
 
-def text(number: int, *, at: float = 1000.0, permission: str = "send", label: str = "tcp") -> str:
-    """Return a record of mozilla_t and one of 2^24 hosts."""
+def text(
+    number: int,
+    *,
+    at: float = 1000.0,
+    permission: str = "send",
+    label: str = "tcp",
+    domain: str = "mozilla_t",
+) -> str:
+    """Return a record of a domain and one of 2^24 hosts."""
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     return (
         f'audit({at:.3f}:{number}): avc:  granted  {{ {permission} }} for  pid=1 comm="curl" '
         f"saddr=192.0.2.1 src=40000 daddr={address} dest=443 netif=eth0 "
-        f"scontext=u:r:mozilla_t:s0 tcontext=u:object_r:appfwd_seen_{label}_t:s0 tclass=packet"
+        f"scontext=u:r:{domain}:s0 tcontext=u:object_r:appfwd_seen_{label}_t:s0 tclass=packet"
     )
+
+
+def crowd(first: int, count: int) -> list[str]:
+    """Return records of several domains."""
+    return [text(number, domain=f"d{number % 5}_t") for number in range(first, first + count)]
+
+
+def hear(observer: Observer, texts: Sequence[str]) -> None:
+    """Have the observer hear records."""
+    Hearing(observer.take).heard(texts)
 
 
 def observed(destination: str, direction: Direction = Direction.OUT) -> Observation:
@@ -106,9 +125,9 @@ def test_records_become_observations_in_the_store(tmp_path: Path) -> None:
         async with running(store) as observer:
             told: list[Observation] = []
             observer.on_new = told.extend
-            observer.heard([text(5, at=1001), text(6), text(5, at=1003.5), text(5, at=1002)])
+            hear(observer, [text(5, at=1001), text(6), text(5, at=1003.5), text(5, at=1002)])
             await until(lambda: told)
-            observer.heard([text(5, permission="recv"), text(5, at=1004)])
+            hear(observer, [text(5, permission="recv"), text(5, at=1004)])
             seen = await observer.seen()
             assert told == [HOST, observed("10.0.0.6:443/tcp"), seen[0].observation]
         await store.close()
@@ -125,8 +144,8 @@ def test_what_is_no_observation_leaves_no_trace() -> None:
     async def story() -> None:
         store = Memory()
         async with running(store) as observer:
-            observer.heard(["", "avc:", text(5)[:-1], text(5).replace("granted", "denied")])
-            observer.heard([])
+            hear(observer, ["", "avc:", text(5)[:-1], text(5).replace("granted", "denied")])
+            hear(observer, [])
             await asyncio.sleep(0.05)
             assert await observer.seen() == []
             assert not store.batches
@@ -140,7 +159,7 @@ def test_a_time_to_come_is_now() -> None:
 
     async def story() -> None:
         observer = Observer(Memory(), lambda: NOW)
-        observer.heard([text(5, at=NOW + 10_000), text(5, at=NOW - 1)])
+        hear(observer, [text(5, at=NOW + 10_000), text(5, at=NOW - 1)])
         assert await observer.seen() == [Seen(HOST, 2, NOW - 1, NOW)]
 
     asyncio.run(story())
@@ -152,7 +171,7 @@ def test_a_storm_of_one_flow_is_one_observation() -> None:
         async with running(store, 0.05) as observer:
             storm = [text(5)] * 250
             for _ in range(400):
-                observer.heard(storm)
+                hear(observer, storm)
                 await asyncio.sleep(0)
             assert await observer.seen() == [Seen(HOST, 100_000, 1000.0, 1000.0)]
             assert not observer.dropped
@@ -166,14 +185,30 @@ def test_a_storm_of_many_flows_costs_bounded_memory_and_few_batches() -> None:
         store = Memory()
         async with running(store, 60) as observer:
             for first in range(0, 100_000, 250):
-                observer.heard([text(number) for number in range(first, first + 250)])
+                hear(observer, crowd(first, 250))
                 await asyncio.sleep(0)
             assert len(observer._waiting) == WAITING_AT_MOST
             assert observer.dropped == 100_000 - WAITING_AT_MOST
             assert len(await observer.seen()) == WAITING_AT_MOST
             assert store.batches == [WAITING_AT_MOST]
-            observer.heard([text(99_999)])
+            hear(observer, [text(99_999)])
             assert len(await observer.seen()) == WAITING_AT_MOST + 1
+
+    asyncio.run(story())
+
+
+def test_a_storm_of_one_domain_leaves_room_for_the_others() -> None:
+    async def story() -> None:
+        async with running(Memory(), 60) as observer:
+            for first in range(0, 2 * WAITING_AT_MOST, 1_000):
+                hear(observer, [text(number) for number in range(first, first + 1_000)])
+            assert len(observer._waiting) == WAITING_OF_ONE
+            hear(observer, [text(5, domain="quiet_t")])
+            seen = await observer.seen()
+            assert len(seen) == WAITING_OF_ONE + 1
+            assert seen[-1].observation.domain == "quiet_t"
+            hear(observer, [text(99_999)])
+            assert len(await observer.seen()) == WAITING_OF_ONE + 2
 
     asyncio.run(story())
 
@@ -192,7 +227,7 @@ def test_a_storm_beside_a_real_store_is_written_in_few_batches(tmp_path: Path) -
         async with running(store, 0.2) as observer:
             start = asyncio.get_running_loop().time()
             for first in range(0, 100_000, 250):
-                observer.heard([text(number) for number in range(first, first + 250)])
+                hear(observer, crowd(first, 250))
                 await asyncio.sleep(0)
             took = asyncio.get_running_loop().time() - start
             seen = await observer.seen()
@@ -210,7 +245,7 @@ def test_records_are_gathered_for_a_while_before_they_are_stored() -> None:
         store = Memory()
         async with running(store, 0.1) as observer:
             for number in range(20):
-                observer.heard([text(number)])
+                hear(observer, [text(number)])
                 await asyncio.sleep(0.001)
             assert not store.batches
             await until(lambda: store.batches)
@@ -226,9 +261,9 @@ def test_what_is_heard_while_the_store_is_slow_is_not_lost() -> None:
         store = Memory()
         async with running(store) as observer:
             store.open.clear()
-            observer.heard([text(5)])
+            hear(observer, [text(5)])
             await until(lambda: store.tries)
-            observer.heard([text(5), text(6)])
+            hear(observer, [text(5), text(6)])
             store.open.set()
             await until(lambda: len(store.batches) == 2)
             assert [one.count for one in store.kept.values()] == [2, 1]
@@ -246,9 +281,9 @@ def test_a_store_that_fails_is_logged_once_and_loses_nothing(
             for _episode in range(2):
                 store.error = error
                 tries = store.tries
-                observer.heard([text(5)])
+                hear(observer, [text(5)])
                 await until(lambda tries=tries: store.tries > tries + 2)
-                observer.heard([text(5)])
+                hear(observer, [text(5)])
                 store.error = None
                 batches = len(store.batches)
                 await until(lambda batches=batches: len(store.batches) > batches)
@@ -269,7 +304,7 @@ def test_a_store_that_fails_for_long_costs_bounded_memory() -> None:
         store.error = StoreFailed("the disk is full")
         async with running(store) as observer:
             for first in range(0, 20_000, 1_000):
-                observer.heard([text(number) for number in range(first, first + 1_000)])
+                hear(observer, crowd(first, 1_000))
                 await asyncio.sleep(0.005)
             await until(lambda: store.tries > 2)
             with pytest.raises(StoreFailed):
@@ -277,7 +312,7 @@ def test_a_store_that_fails_for_long_costs_bounded_memory() -> None:
             with pytest.raises(StoreFailed):
                 await observer.forget()
             store.error = None
-            observer.heard([text(number) for number in range(WAITING_AT_MOST)])
+            hear(observer, crowd(0, WAITING_AT_MOST))
             await observer.seen()
             assert len(store.kept) <= WAITING_AT_MOST
             assert observer.dropped >= 20_000 - WAITING_AT_MOST
@@ -288,13 +323,13 @@ def test_a_store_that_fails_for_long_costs_bounded_memory() -> None:
 def test_what_is_forgotten_is_gone_though_it_waited() -> None:
     async def story() -> None:
         observer = Observer(Memory(), lambda: NOW)
-        observer.heard([text(5), text(6), text(7)])
+        hear(observer, [text(5), text(6), text(7)])
         assert await observer.forget([HOST, observed("10.9.9.9")]) == 1
         assert [one.observation for one in await observer.seen()] == [
             observed("10.0.0.6:443/tcp"),
             observed("10.0.0.7:443/tcp"),
         ]
-        observer.heard([text(8)])
+        hear(observer, [text(8)])
         assert await observer.forget() == 3
         assert await observer.seen() == []
 
@@ -316,7 +351,7 @@ def test_what_the_store_would_not_take_is_forgotten_too() -> None:
         observer = Observer(store, lambda: NOW)
         for some in (None, [HOST]):
             store.error = StoreFailed("the disk is full")
-            observer.heard([text(5)])
+            hear(observer, [text(5)])
             assert await observer.forget(some) == 0
             store.error = None
             assert await observer.seen() == []
@@ -329,9 +364,9 @@ def test_new_ones_are_told_once_and_not_too_many() -> None:
         told: list[int] = []
         observer = Observer(Memory(), lambda: NOW)
         observer.on_new = lambda new: told.append(len(new))
-        observer.heard([text(number) for number in range(1_000)])
+        hear(observer, [text(number) for number in range(1_000)])
         assert len(await observer.seen()) == 1_000
-        observer.heard([text(number) for number in range(1_000)])
+        hear(observer, [text(number) for number in range(1_000)])
         await observer.seen()
         assert told == [TOLD_AT_MOST]
 
@@ -347,18 +382,8 @@ def test_who_cannot_be_told_stops_nothing(caplog: pytest.LogCaptureFixture) -> N
         async with running(store) as observer:
             observer.on_new = refuse
             for number in range(2):
-                observer.heard([text(number)])
+                hear(observer, [text(number)])
                 await until(lambda number=number: len(store.kept) > number)
 
     asyncio.run(story())
     assert caplog.text.count("could not be announced") == 2
-
-
-def test_losses_are_counted() -> None:
-    async def story() -> None:
-        observer = Observer(Memory())
-        observer.missed()
-        observer.missed()
-        assert (observer.lost, observer.dropped) == (2, 0)
-
-    asyncio.run(story())

@@ -13,7 +13,7 @@ import setools
 
 from appfwd.adapters import policyprogram, policyquery
 from appfwd.core.audience import NamedByContent
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import FIRST_TYPES, NEW_TYPES, SEEN_TYPES
 from appfwd.core.baseline import Baseline
 from appfwd.core.compiler import compile_state
 from appfwd.core.machine import Machine
@@ -21,6 +21,7 @@ from appfwd.core.module import (
     BRIDGE_ATTRIBUTE,
     FENCED_ATTRIBUTE,
     Module,
+    is_current,
     loaded_module,
     module_text,
 )
@@ -78,10 +79,10 @@ BASELINE = {
     *((d, "packet_t", p) for d in ("kernel_t", "appfwd_t", *"abc") for p in ("send", "recv")),
 }
 BASELINE = {(d + "_t" if len(d) == 1 else d, t, p) for d, t, p in BASELINE}
-#: What any module of ours has: the types for observing, which nobody may use yet.
+#: What any module of ours has: the types of first packets, which nobody may use yet.
 EMPTY = {("appfwd_t", UNLABELED, "relabelto")}
-EMPTY |= {("kernel_t", name, "send") for name in SEEN_TYPES}
-EMPTY |= {("appfwd_t", name, "relabelto") for name in SEEN_TYPES}
+EMPTY |= {("kernel_t", name, "send") for name in FIRST_TYPES}
+EMPTY |= {("appfwd_t", name, "relabelto") for name in FIRST_TYPES}
 
 
 def _both(domains: frozenset[str] | set[str], packet_type: str) -> set[tuple[str, str, str]]:
@@ -122,11 +123,13 @@ def test_a_module_gives_exactly_the_rights_it_says(tmp_path: Path, *, bridge: bo
     wanted |= EMPTY
     policy = query(binary)
     if bridge:
-        wanted |= _both(policy.domains, UNLABELED)
+        for name in (UNLABELED, *NEW_TYPES):
+            wanted |= _both(policy.domains, name)
     assert every_right(binary) == wanted
     present = {**types, gone: Rights()}
     assert policy.packet_rights == {name: rights | KERNEL for name, rights in present.items()}
     assert policy.bridge is bridge
+    assert is_current(policy)
     assert policy.unlabeled == Rights(frozenset({"kernel_t", "c_t"}), frozenset({"c_t"}))
     assert loaded_module(policy, CONTEXTS) == Module(present, bridge)
 

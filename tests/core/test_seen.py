@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appfwd.core.avc import SEEN_TYPES
+from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.model.destination import Direction
 from appfwd.model.policy import Rights
 from appfwd.model.state import Bridge
@@ -13,6 +13,7 @@ from tests.core.samples import DOMAINS, baseline_policy, make_policy
 from tests.core.stories import point, state_of
 
 OBSERVED = state_of("10.0.0.5", grants=(("a_t", "10.0.0.5:80"),), bridge=Bridge.OBSERVED)
+FENCED = state_of(fences=("a_t",), grants=(("a_t", "10.0.0.5:80/tcp"),))
 OUT, IN = point("10.0.0.9:80/tcp"), point("in 10.0.0.9:22/tcp")
 
 
@@ -80,3 +81,39 @@ def test_what_is_recorded_passes_for_every_domain_and_is_audited() -> None:
     shut = Compiled(state_of("10.0.0.5", bridge=Bridge.CLOSED), make_policy())
     assert _first(shut, OUT) is None
     assert not shut.permissions("a_t", None)
+
+
+def test_while_somebody_is_fenced_every_first_packet_tells_its_protocol() -> None:
+    compiled = Compiled(FENCED, make_policy())
+    for _ in range(2):
+        assert _first(compiled, OUT, uid=None) == "appfwd_new_tcp_t"
+    assert _first(compiled, IN) == "appfwd_new_tcp_t"
+    for text, protocol in (("[2001:db8::9]/icmpv6", "icmpv6"), ("10.0.0.9/gre", "other")):
+        assert _first(compiled, point(text)) == f"appfwd_new_{protocol}_t"
+    assert compiled.evaluator.send(packet_of(opened(OUT), "original")) is None
+
+
+def test_what_tells_the_protocol_passes_for_all_but_the_fenced_and_is_not_audited() -> None:
+    compiled = Compiled(FENCED, make_policy())
+    for label in NEW_TYPES:
+        assert compiled.permissions("b_t", label) == BOTH
+        assert compiled.permissions("a_t", label) == frozenset()
+        assert not compiled.is_audited("b_t", label)
+
+
+def test_a_grant_takes_the_place_of_the_protocol() -> None:
+    compiled = Compiled(FENCED, make_policy())
+    granted = _first(compiled, point("10.0.0.5:80/tcp"))
+    assert compiled.permissions("a_t", granted) == BOTH
+
+
+def test_where_nothing_passes_unlabelled_or_nobody_is_fenced_none_is_told() -> None:
+    shut = state_of(fences=("a_t",), bridge=Bridge.CLOSED)
+    for state in (shut, state_of("10.0.0.5")):
+        assert _first(Compiled(state, make_policy()), OUT) is None
+
+
+def test_what_is_observed_takes_the_place_of_the_protocol() -> None:
+    compiled = Compiled(state_of(fences=("a_t",), bridge=Bridge.OBSERVED), make_policy())
+    assert _first(compiled, OUT) == "appfwd_seen_tcp_t"
+    assert _first(compiled, OUT) == "appfwd_new_tcp_t"

@@ -1,4 +1,4 @@
-"""Gathers what the kernel's records tell of unlabelled traffic, and stores it now and then.
+"""Gathers what the kernel's records tell, and stores it now and then.
 
 A record costs a look into a dictionary; the store is written once a second, however many there are.
 """
@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from appfwd.core.avc import observation_of, parse_packet_record
-from appfwd.errors import AppfwdError, StoreFailed
+from appfwd.errors import StoreFailed
 from appfwd.model.observation import Observation, Seen
 from appfwd.ports import Observations
 
@@ -21,20 +20,10 @@ log = logging.getLogger(__name__)
 
 #: Different observations that wait to be stored; records of more are dropped.
 WAITING_AT_MOST = 4_096
+#: The same of one domain, so that none takes the room of the others.
+WAITING_OF_ONE = 1_024
 #: New observations that are told of at once.
 TOLD_AT_MOST = 256
-
-
-Heard = Callable[[Sequence[str]], None]
-Lost = Callable[[], None]
-
-
-class Ears(Protocol):
-    """What hears records, and calls whoever was given to it."""
-
-    def close(self) -> None:
-        """Hear no more."""
-        ...
 
 
 @dataclass(slots=True)
@@ -51,13 +40,13 @@ class _Tally:
         self.last = max(self.last, last)
 
 
-class Observer:
-    """Turns records into observations in a store.
+class Gatherer:
+    """Counts observations, and keeps the counts in a store.
 
     ``now`` gives Unix time, ``flush_after`` is how long records are gathered for, in seconds.
-    ``lost`` counts how often records were lost before they came here, ``dropped`` the records that
-    found too many different observations waiting. ``on_new`` is called with observations that the
-    store did not have before, at most :data:`TOLD_AT_MOST` at once.
+    ``dropped`` counts the records that found too many different observations waiting, of all
+    domains or of their own. ``on_new`` is called with observations that the store did not have
+    before, at most :data:`TOLD_AT_MOST` at once.
     """
 
     def __init__(
@@ -68,43 +57,21 @@ class Observer:
     ) -> None:
         self._store, self._now, self._flush_after = store, now, flush_after
         self._waiting: dict[Observation, _Tally] = {}
+        self._of_domain: Counter[str] = Counter()
         self._woken = asyncio.Event()
         self._storing = asyncio.Lock()
         self._failing = False
-        self._ears: Ears | None = None
-        #: Why nothing is heard though it should be, as a sentence; empty where all is well.
-        self.deaf = ""
-        self.lost = 0
         self.dropped = 0
         self.on_new: Callable[[Sequence[Observation]], None] = lambda _new: None
 
-    def listen(self, ears: Callable[[Heard, Lost], Ears] | None) -> None:
-        """Hear records through what ``ears`` opens, or go on hearing; None: hear no more."""
-        if ears is None:
-            if self._ears is not None:
-                self._ears.close()
-            self._ears, self.deaf = None, ""
-        elif self._ears is None:
-            try:
-                self._ears, self.deaf = ears(self.heard, self.missed), ""
-            except AppfwdError as error:
-                self.deaf = f"Nothing is observed: {error}"
-                log.error("%s", self.deaf)
+    def gather(self, observation: Observation, count: int, first: float, last: float) -> None:
+        """Count an observation that was made ``count`` times, ``first`` and ``last`` (Unix time).
 
-    def heard(self, texts: Sequence[str]) -> None:
-        """Take the texts of records; those that tell of no unlabelled traffic are passed by."""
+        A time to come, from before the clock was set back, is taken for now: else that observation
+        would be kept longest.
+        """
         now = self._now()
-        for text in texts:
-            record = parse_packet_record(text)
-            observation = None if record is None else observation_of(record)
-            if record is not None and observation is not None:
-                # A time to come, from before the clock was set back, would be kept longest.
-                when = min(record.time, now)
-                self._gather(observation, 1, when, when)
-
-    def missed(self) -> None:
-        """Say that records were lost on their way here."""
-        self.lost += 1
+        self._gather(observation, count, min(first, now), min(last, now))
 
     async def run(self) -> None:
         """Store what was gathered, until cancelled; what waits then is lost."""
@@ -136,15 +103,20 @@ class Observer:
             await self._flush()
             # What the store would not take is forgotten too.
             for one in list(self._waiting) if observations is None else observations:
-                self._waiting.pop(one, None)
+                if self._waiting.pop(one, None) is not None:
+                    self._of_domain[one.domain] -= 1
             return await self._store.forget(observations)
 
     def _gather(self, observation: Observation, count: int, first: float, last: float) -> None:
         tally = self._waiting.get(observation)
         if tally is not None:
             tally.add(count, first, last)
-        elif len(self._waiting) < WAITING_AT_MOST:
+        elif (
+            len(self._waiting) < WAITING_AT_MOST
+            and self._of_domain[observation.domain] < WAITING_OF_ONE
+        ):
             self._waiting[observation] = _Tally(count, first, last)
+            self._of_domain[observation.domain] += 1
             self._woken.set()
         else:
             self.dropped += count
@@ -153,6 +125,7 @@ class Observer:
         """Store what waits; where that fails it waits on, and is tried again with the next."""
         self._woken.clear()
         waiting, self._waiting = self._waiting, {}
+        self._of_domain.clear()
         if not waiting:
             return
         batch = [Seen(one, t.count, t.first, t.last) for one, t in waiting.items()]

@@ -1,0 +1,1 @@
+"""The desktop's agent: asks with notifications, unprivileged."""

@@ -1,0 +1,222 @@
+"""Which question is shown as which notification, and what becomes of it.
+
+At most :data:`SHOWN_AT_MOST` are shown at once; others wait. What times out or is dismissed is
+only forgotten here: the question stays with the daemon. An action counts where its key is the one
+of the question that its notification shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from appfwd.agent import texts
+from appfwd.agent.texts import ANSWERS, BACK, MORE, Text
+from appfwd.errors import AppfwdError
+from appfwd.model.request import Request
+
+log = logging.getLogger(__name__)
+
+#: Questions shown at once, and those that wait to be.
+SHOWN_AT_MOST, WAITING_AT_MOST = 5, 64
+
+Reply = Callable[[str, str, Mapping[str, object]], Awaitable[Mapping[str, Any]]]
+
+
+class Server(Protocol):
+    """The notification server."""
+
+    async def capabilities(self) -> frozenset[str]:
+        """Return what it can do. Raises Unavailable."""
+        ...
+
+    async def notify(
+        self, replaces: int, texts: tuple[str, str], actions: texts.Actions, seconds: float
+    ) -> int:
+        """Show a notification; return its number. Raises Unavailable."""
+        ...
+
+    async def close(self, number: int) -> None:
+        """Take one away. Raises Unavailable."""
+        ...
+
+
+@dataclass(eq=False)
+class _Prompt:
+    """A question that is shown; ``number`` is 0 until the server has given one.
+
+    ``replaces`` is the number of the notification that the next one takes the place of.
+    """
+
+    request: Request
+    number: int = 0
+    replaces: int = 0
+    more: bool = False
+    gone: bool = False
+
+
+class Prompts:
+    """Asks through a server, and answers by ``reply``; ``seconds`` is how long each is shown."""
+
+    server: Server
+
+    def __init__(self, reply: Reply, seconds: float = 60.0) -> None:
+        self._reply, self._seconds = reply, seconds
+        self._shown: dict[str, _Prompt] = {}
+        self._waiting: dict[str, Request] = {}
+        self._capabilities: frozenset[str] | None = None
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def asked(self, request: Request) -> None:
+        """Ask; what is asked already, anew."""
+        prompt = self._shown.get(request.id)
+        if prompt is not None:
+            prompt.request = request
+            self._do(self._show(prompt))
+        elif len(self._shown) < SHOWN_AT_MOST:
+            self._begin(request)
+        elif request.id in self._waiting or len(self._waiting) < WAITING_AT_MOST:
+            self._waiting[request.id] = request
+
+    def withdrawn(self, identity: str, _why: str) -> None:
+        """Ask no longer."""
+        self._waiting.pop(identity, None)
+        prompt = self._shown.get(identity)
+        if prompt is not None:
+            self._end(prompt)
+
+    def lost(self) -> None:
+        """Ask nothing any longer: the daemon that asked has gone."""
+        self._waiting.clear()
+        for prompt in list(self._shown.values()):
+            self._end(prompt)
+
+    def told(self, signal: str, body: list[Any]) -> None:
+        """Take other signals of the daemon, which are of no concern."""
+
+    def invoked(self, number: int, key: str) -> None:
+        """Take an action that was chosen."""
+        prompt = self._of(number)
+        identity, _, word = key.partition("/")
+        if prompt is None or identity != prompt.request.id:
+            return
+        if word in (MORE, BACK):
+            prompt.more = word == MORE
+            # Most servers close a notification with its action, and tell so; that is no end.
+            prompt.number, prompt.replaces = 0, number
+            self._do(self._show(prompt))
+        elif word in ANSWERS:
+            del self._shown[identity]
+            prompt.gone = True
+            self._do(self._answer(prompt, word))
+            self._next()
+
+    def closed(self, number: int) -> None:
+        """Forget a notification that is no more; its question may be asked again."""
+        prompt = self._of(number)
+        if prompt is not None:
+            del self._shown[prompt.request.id]
+            prompt.gone = True
+            self._next()
+
+    def restarted(self) -> None:
+        """Show everything again, since the server forgot it."""
+        self._capabilities = None
+        for prompt in self._shown.values():
+            prompt.number = prompt.replaces = 0
+            self._do(self._show(prompt))
+
+    async def settled(self) -> None:
+        """Return when nothing is under way any more."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def _of(self, number: int) -> _Prompt | None:
+        return next((p for p in self._shown.values() if number and p.number == number), None)
+
+    def _begin(self, request: Request) -> None:
+        prompt = self._shown[request.id] = _Prompt(request)
+        self._do(self._show(prompt))
+
+    def _end(self, prompt: _Prompt) -> None:
+        del self._shown[prompt.request.id]
+        prompt.gone = True
+        self._do(self._close(prompt))
+        self._next()
+
+    def _next(self) -> None:
+        if self._waiting and len(self._shown) < SHOWN_AT_MOST:
+            self._begin(self._waiting.pop(next(iter(self._waiting))))
+
+    async def _show(self, prompt: _Prompt) -> None:
+        """Show a question, or show it anew; in order, so that the last that was said stands."""
+        async with self._turn:
+            if prompt.gone:
+                return
+            can = await self._can()
+            text = self._text(prompt, can)
+            try:
+                await self._notify(prompt, text)
+            except AppfwdError:
+                # It can be asked again; until then the question is the daemon's alone.
+                if self._shown.get(prompt.request.id) is prompt:
+                    del self._shown[prompt.request.id]
+                raise
+            await self._close_gone(prompt)
+
+    async def _close_gone(self, prompt: _Prompt) -> None:
+        """Close what was withdrawn while the server was slow to show it."""
+        if prompt.gone:
+            await self.server.close(prompt.number)
+
+    def _text(self, prompt: _Prompt, can: frozenset[str]) -> Text:
+        markup = "body-markup" in can
+        if prompt.more:
+            return texts.more(prompt.request, markup=markup)
+        waiting = len(self._waiting)
+        return texts.asked(prompt.request, waiting, markup=markup, actions="actions" in can)
+
+    async def _notify(self, prompt: _Prompt, text: Text) -> None:
+        # The question's id in each key: a number of the server's may come again.
+        keys = tuple((f"{prompt.request.id}/{word}", label) for word, label in text.actions)
+        said, before = (text.summary, text.body), prompt.number or prompt.replaces
+        prompt.number = await self.server.notify(before, said, keys, self._seconds)
+        prompt.replaces = prompt.number
+
+    async def _can(self) -> frozenset[str]:
+        if self._capabilities is None:
+            self._capabilities = await self.server.capabilities()
+        return self._capabilities
+
+    async def _close(self, prompt: _Prompt) -> None:
+        async with self._turn:
+            if prompt.number:
+                await self.server.close(prompt.number)
+
+    async def _answer(self, prompt: _Prompt, word: str) -> None:
+        await self._close(prompt)
+        answer, options = ANSWERS[word]
+        try:
+            await self._reply(prompt.request.id, answer, options)
+        except AppfwdError as error:
+            log.warning("not answered: %s", error)
+            markup = "body-markup" in await self._can()
+            text = texts.failed(prompt.request, str(error), markup=markup)
+            await self.server.notify(0, (text.summary, text.body), (), self._seconds)
+
+    def _do(self, work: Awaitable[None]) -> None:
+        """Have work done beside the event loop's other work."""
+        task = asyncio.ensure_future(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except AppfwdError as error:
+        log.warning("%s", error)

@@ -1,0 +1,1 @@
+"""Persons are asked about denials, and answer."""

@@ -1,0 +1,159 @@
+"""A client of org.freedesktop.Notifications, on the session bus.
+
+Anybody in the session can send us its signals; those alone are believed that come from the
+connection that owns the name. https://specifications.freedesktop.org/notification-spec
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from appfwd.bus.lib import Message, MessageBus, MessageType, Variant, connect_session
+from appfwd.errors import Unavailable
+
+_NAME, _PATH = "org.freedesktop.Notifications", "/org/freedesktop/Notifications"
+_SERVER = {"destination": _NAME, "path": _PATH, "interface": _NAME}
+_BUS = "org.freedesktop.DBus"
+_DRIVER = {"destination": _BUS, "path": "/org/freedesktop/DBus", "interface": _BUS}
+_RULES = (
+    f"type='signal',sender='{_BUS}',interface='{_BUS}',member='NameOwnerChanged',arg0='{_NAME}'",
+    f"type='signal',interface='{_NAME}',path='{_PATH}'",
+)
+_SIGNATURES = {"ActionInvoked": "us", "NotificationClosed": "uu"}
+#: Seconds that a server may take; the first call may have to start it.
+_PATIENCE = 25.0
+#: Bytes of urgency: never critical, which some servers put before everything else.
+_NORMAL = 1
+
+
+class Listener(Protocol):
+    """Who is told of what becomes of notifications."""
+
+    def invoked(self, number: int, key: str) -> None:
+        """Take note that an action was chosen."""
+        ...
+
+    def closed(self, number: int) -> None:
+        """Take note that a notification is no more: it timed out, or was dismissed or closed."""
+        ...
+
+    def restarted(self) -> None:
+        """Take note that the server has gone, and all notifications with it."""
+        ...
+
+
+class Notifications:
+    """Shows notifications through whatever server the session has."""
+
+    def __init__(self, bus: MessageBus, listener: Listener) -> None:
+        self._bus, self._listener = bus, listener
+        self._owner = ""
+
+    @classmethod
+    async def connect(cls, listener: Listener) -> Self:
+        """Connect to the session bus.
+
+        Raises:
+            Unavailable: there is none.
+
+        """
+        try:
+            bus = await connect_session()
+        except Exception as error:  # the library has its own for a variable that is not set
+            msg = f"The session bus cannot be reached ({error}); run it in a desktop session."
+            raise Unavailable(msg) from error
+        made = cls(bus, listener)
+        bus.add_message_handler(made._heard)
+        for rule in _RULES:
+            await bus.call(Message(**_DRIVER, member="AddMatch", signature="s", body=[rule]))
+        return made
+
+    async def capabilities(self) -> frozenset[str]:
+        """Return what the server can do.
+
+        Raises:
+            Unavailable: there is no server.
+
+        """
+        (names,) = await self._call("GetCapabilities", "", [])
+        return frozenset(names)
+
+    async def notify(
+        self,
+        replaces: int,
+        texts: tuple[str, str],
+        actions: Sequence[tuple[str, str]],
+        seconds: float,
+    ) -> int:
+        """Show summary and body with actions (key, label); return the notification's number.
+
+        It goes after some seconds; ``replaces`` is the number of one that it takes the place of.
+
+        Raises:
+            Unavailable: there is no server.
+
+        """
+        summary, body = texts
+        listed = [part for action in actions for part in action]
+        hints = {"urgency": Variant("y", _NORMAL), "category": Variant("s", "network")}
+        arguments = ["appfwd", replaces, "security-medium", summary, body, listed, hints]
+        answer = await self._call("Notify", "susssasa{sv}i", [*arguments, int(1000 * seconds)])
+        return int(answer[0])
+
+    async def close(self, number: int) -> None:
+        """Take a notification away, where it is still there.
+
+        Raises:
+            Unavailable: there is no server.
+
+        """
+        await self._call("CloseNotification", "u", [number])
+
+    async def wait(self) -> None:
+        """Return when the bus is lost."""
+        try:
+            await self._bus.wait_for_disconnect()
+        except (EOFError, OSError):
+            return
+
+    async def _call(self, member: str, signature: str, body: list[Any]) -> list[Any]:
+        message = Message(**_SERVER, member=member, signature=signature, body=body)
+        try:
+            reply = await asyncio.wait_for(self._bus.call(message), _PATIENCE)
+        except (TimeoutError, OSError, EOFError) as error:
+            raise Unavailable("The notification server does not answer.") from error
+        if reply is None or reply.message_type is MessageType.ERROR:
+            raise Unavailable("There is no notification server in this session.")
+        # A server that this call started is known from its answer, before its first signal.
+        self._owner = reply.sender or self._owner
+        found: list[Any] = reply.body
+        return found
+
+    def _heard(self, message: Message) -> bool:
+        if message.message_type is not MessageType.SIGNAL:
+            return False
+        if message.sender == _BUS and message.member == "NameOwnerChanged":
+            if message.signature == "sss" and message.body[0] == _NAME:
+                self._changed(message.body[2])
+        elif self._is_servers(message):
+            if message.member == "ActionInvoked":
+                self._listener.invoked(*message.body)
+            else:
+                self._listener.closed(message.body[0])
+        return False
+
+    def _is_servers(self, message: Message) -> bool:
+        return (
+            bool(self._owner)
+            and message.sender == self._owner
+            and message.path == _PATH
+            and message.interface == _NAME
+            and message.signature == _SIGNATURES.get(message.member or "")
+        )
+
+    def _changed(self, owner: str) -> None:
+        before, self._owner = self._owner, owner
+        if before and before != owner:
+            self._listener.restarted()

@@ -1,0 +1,1 @@
+"""The kernel's records of packets: heard, and gathered into observations and denials."""

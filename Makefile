@@ -7,6 +7,8 @@ VENV     ?= .venv
 SITE     ?= $(DESTDIR)$(PREFIX)/lib/python3/dist-packages
 SHARE    := $(DESTDIR)$(PREFIX)/share
 SYSTEMD  ?= $(DESTDIR)/usr/lib/systemd/system
+# Of users: enabled for every desktop session, where one asks.
+USERS    ?= $(DESTDIR)/usr/lib/systemd/user
 JOBS     ?= $(shell nproc)
 PYTEST   := $(VENV)/bin/python -m pytest
 
@@ -22,7 +24,7 @@ all:
 install:
 	@command -v semodule >/dev/null && $(PYTHON) -c 'import nftables, dbus_next, pyroute2, setools, systemd' \
 	  || { apt-get -q update && apt-get -q -y install $(RUNTIME); }
-	install -d $(SITE) $(DESTDIR)$(PREFIX)/sbin
+	install -d $(SITE) $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	rm -rf $(SITE)/appfwd
 	cp -r --no-preserve=ownership appfwd $(SITE)/appfwd
 	find $(SITE)/appfwd -name __pycache__ -prune -exec rm -rf {} +
@@ -31,13 +33,19 @@ install:
 	  > $(DESTDIR)$(PREFIX)/sbin/appfwd
 	printf '#!/usr/bin/python3 -I\nimport sys\n\nfrom appfwd.cli.main import main\n\nsys.exit(main())\n' \
 	  > $(DESTDIR)$(PREFIX)/sbin/appfwctl
-	chmod 755 $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
+	printf '#!/usr/bin/python3 -I\nimport sys\n\nfrom appfwd.agent.main import main\n\nsys.exit(main())\n' \
+	  > $(DESTDIR)$(PREFIX)/bin/appfwd-agent
+	chmod 755 $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl \
+	  $(DESTDIR)$(PREFIX)/bin/appfwd-agent
 	install -D -m 644 dbus/org.appfwd1.conf $(SHARE)/dbus-1/system.d/org.appfwd1.conf
 	install -D -m 644 dbus/org.appfwd1.service $(SHARE)/dbus-1/system-services/org.appfwd1.service
 	install -D -m 644 dbus/org.appfwd1.Manager.xml \
 	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml
 	install -D -m 644 dbus/org.appfwd1.policy $(SHARE)/polkit-1/actions/org.appfwd1.policy
 	install -D -m 644 systemd/appfwd.service $(SYSTEMD)/appfwd.service
+	install -D -m 644 systemd/appfwd-agent.service $(USERS)/appfwd-agent.service
+	install -d $(USERS)/graphical-session.target.wants
+	ln -sf ../appfwd-agent.service $(USERS)/graphical-session.target.wants/appfwd-agent.service
 	install -D -m 644 docs/appfwctl.8 $(SHARE)/man/man8/appfwctl.8
 	install -D -m 644 docs/completion/appfwctl.bash \
 	  $(SHARE)/bash-completion/completions/appfwctl
@@ -62,6 +70,8 @@ uninstall:
 	-semodule -X 400 -r appfwd_daemon && rm -f /var/lib/appfwd/.daemon.cil
 	rm -rf $(SHARE)/appfwd
 	rm -rf $(SITE)/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwd $(DESTDIR)$(PREFIX)/sbin/appfwctl
+	rm -f $(DESTDIR)$(PREFIX)/bin/appfwd-agent $(USERS)/appfwd-agent.service \
+	  $(USERS)/graphical-session.target.wants/appfwd-agent.service
 	rm -f $(SHARE)/dbus-1/system.d/org.appfwd1.conf \
 	  $(SHARE)/dbus-1/system-services/org.appfwd1.service \
 	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml \

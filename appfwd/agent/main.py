@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from appfwd import __version__
 from appfwd.agent.prompts import Prompts
@@ -16,6 +17,9 @@ from appfwd.bus.notifications import Notifications
 from appfwd.errors import AppfwdError, NotAuthorized, Unavailable
 
 log = logging.getLogger(__name__)
+
+#: Seconds for taking notifications away at the end.
+_LAST_WORDS = 2.0
 
 
 async def run(seconds: float) -> None:
@@ -51,7 +55,8 @@ async def run(seconds: float) -> None:
     if not stop.is_set():
         raise Unavailable("A bus closed the connection.")
     prompts.lost()
-    await prompts.settled()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(prompts.settled(), _LAST_WORDS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

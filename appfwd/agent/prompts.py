@@ -69,6 +69,9 @@ class Prompts:
         self._waiting: dict[str, Request] = {}
         self._capabilities: frozenset[str] | None = None
         self._turn = asyncio.Lock()
+        #: What a server told of the notification that it is about to give a number: its number,
+        #: and the key of the action; empty for the end.
+        self._early: list[tuple[int, str]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def asked(self, request: Request) -> None:
@@ -100,7 +103,7 @@ class Prompts:
 
     def invoked(self, number: int, key: str) -> None:
         """Take an action that was chosen."""
-        prompt = self._of(number)
+        prompt = self._of(number, key)
         identity, _, word = key.partition("/")
         if prompt is None or identity != prompt.request.id:
             return
@@ -117,7 +120,7 @@ class Prompts:
 
     def closed(self, number: int) -> None:
         """Forget a notification that is no more; its question may be asked again."""
-        prompt = self._of(number)
+        prompt = self._of(number, "")
         if prompt is not None:
             del self._shown[prompt.request.id]
             prompt.gone = True
@@ -135,8 +138,12 @@ class Prompts:
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    def _of(self, number: int) -> _Prompt | None:
-        return next((p for p in self._shown.values() if number and p.number == number), None)
+    def _of(self, number: int, key: str) -> _Prompt | None:
+        """Return the question that a notification shows; None where it shows none, or not yet."""
+        found = next((p for p in self._shown.values() if number and p.number == number), None)
+        if found is None and self._early is not None and len(self._early) < WAITING_AT_MOST:
+            self._early.append((number, key))
+        return found
 
     def _begin(self, request: Request) -> None:
         prompt = self._shown[request.id] = _Prompt(request)
@@ -184,8 +191,18 @@ class Prompts:
         # The question's id in each key: a number of the server's may come again.
         keys = tuple((f"{prompt.request.id}/{word}", label) for word, label in text.actions)
         said, before = (text.summary, text.body), prompt.number or prompt.replaces
-        prompt.number = await self.server.notify(before, said, keys, self._seconds)
+        early = self._early = []
+        try:
+            prompt.number = await self.server.notify(before, said, keys, self._seconds)
+        finally:
+            self._early = None
         prompt.replaces = prompt.number
+        for number, key in early:
+            # The end of the one that was replaced is none of the new one's.
+            if number == prompt.number and key:
+                self.invoked(number, key)
+            elif number == prompt.number != before:
+                self.closed(number)
 
     async def _can(self) -> frozenset[str]:
         if self._capabilities is None:
@@ -198,7 +215,7 @@ class Prompts:
                 await self.server.close(prompt.number)
 
     async def _answer(self, prompt: _Prompt, word: str) -> None:
-        await self._close(prompt)
+        self._do(self._close(prompt))  # a server that is slow does not hold the answer up
         answer, options = ANSWERS[word]
         try:
             await self._reply(prompt.request.id, answer, options)

@@ -26,6 +26,8 @@ ANSWERS: dict[str, tuple[str, dict[str, object]]] = {
     "block-all": ("block", {"scope": "domain"}),
 }
 MORE, BACK = "more", "back"
+#: Characters of a line of the body.
+_LINE_AT_MOST = 400
 
 
 class Text(NamedTuple):
@@ -115,5 +117,5 @@ def _times(count: int) -> str:
 
 
 def _body(lines: list[str], *, markup: bool) -> str:
-    text = "\n".join(lines)
+    text = "\n".join(harmless(line, _LINE_AT_MOST) for line in lines)
     return escape(text) if markup else text

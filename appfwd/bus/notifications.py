@@ -40,7 +40,7 @@ class Listener(Protocol):
         ...
 
     def restarted(self) -> None:
-        """Take note that the server has gone, and all notifications with it."""
+        """Take note of a new server, which has none of the notifications of the one before."""
         ...
 
 
@@ -121,7 +121,9 @@ class Notifications:
     async def _call(self, member: str, signature: str, body: list[Any]) -> list[Any]:
         message = Message(**_SERVER, member=member, signature=signature, body=body)
         try:
-            reply = await asyncio.wait_for(self._bus.call(message), _PATIENCE)
+            # Not wait_for: its caller goes on later than what the server tells after its reply.
+            async with asyncio.timeout(_PATIENCE):
+                reply = await self._bus.call(message)
         except (TimeoutError, OSError, EOFError) as error:
             raise Unavailable("The notification server does not answer.") from error
         if reply is None or reply.message_type is MessageType.ERROR:
@@ -138,10 +140,12 @@ class Notifications:
             if message.signature == "sss" and message.body[0] == _NAME:
                 self._changed(message.body[2])
         elif self._is_servers(message):
+            # In their turn, after whoever waits for a reply that came before.
+            soon = asyncio.get_running_loop().call_soon
             if message.member == "ActionInvoked":
-                self._listener.invoked(*message.body)
+                soon(self._listener.invoked, *message.body)
             else:
-                self._listener.closed(message.body[0])
+                soon(self._listener.closed, message.body[0])
         return False
 
     def _is_servers(self, message: Message) -> bool:
@@ -154,6 +158,6 @@ class Notifications:
         )
 
     def _changed(self, owner: str) -> None:
-        before, self._owner = self._owner, owner
-        if before and before != owner:
+        if owner and owner != self._owner:
+            self._owner = owner
             self._listener.restarted()

@@ -74,10 +74,10 @@ def _is(value: object, kind: str) -> bool:
 _SHOWN_MAX = 64
 
 
-def harmless(text: str) -> str:
-    """Return text of others as one line: printable characters alone, and not too many of them.
+def harmless(text: str, most: int = _SHOWN_MAX) -> str:
+    """Return text of others as one line: printable characters alone, and at ``most`` so many.
 
     What steers a terminal, or turns the direction of writing, is not printable.
     """
     shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
-    return shown if len(shown) <= _SHOWN_MAX else shown[: _SHOWN_MAX - 1] + "…"
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -1,0 +1,1 @@
+"""The agent of the desktop: what it says, and what becomes of its notifications."""

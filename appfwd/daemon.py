@@ -15,6 +15,7 @@ from pathlib import Path
 from appfwd import __version__
 from appfwd.adapters.audit import audit_records
 from appfwd.adapters.clock import BootClock
+from appfwd.adapters.names import KnownNames
 from appfwd.adapters.netlink import policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.notes.blocks import BlockStore
@@ -83,7 +84,7 @@ class _Parts:
         denials = Denials(history, kernel.machine, lambda: reconciler.stored.state.settings)
         hearing = Hearing(observer.take, denials.take)
         agents, blocks = Agents(active_users), BlockList(BlockStore(state / "blocked.db"))
-        asker = Asker(Outside(reconciler, kernel, denials, agents, blocks))
+        asker = Asker(Outside(reconciler, kernel, denials, agents, blocks, KnownNames()))
         return cls(selinux, kernel, reconciler, hearing, observer, denials, agents, asker)
 
     def manager(self) -> Manager:

@@ -197,6 +197,7 @@ class Prompts:
         finally:
             self._early = None
         prompt.replaces = prompt.number
+        log.debug("asked %s with notification %d", prompt.request.id, prompt.number)
         for number, key in early:
             # The end of the one that was replaced is none of the new one's.
             if number == prompt.number and key:

@@ -101,6 +101,10 @@ class Agents:
         """Return those of some agents that do not ask something yet."""
         return [sender for sender in audience if identity not in self._agents[sender].shown]
 
+    def shown(self, identity: str) -> list[str]:
+        """Return the agents that ask something."""
+        return [sender for sender, agent in self._agents.items() if identity in agent.shown]
+
     def withdraw(self, identity: str, why: str, *, but: str = "") -> None:
         """Have all agents withdraw a question, ``but`` one, which answered it."""
         for sender, agent in self._agents.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from appfwd.asking.agents import Agents
@@ -38,13 +38,17 @@ _LOOK = 300.0
 
 @dataclass(frozen=True)
 class Outside:
-    """What the asker works with; ``now`` gives Unix time."""
+    """What the asker works with.
+
+    ``names`` tells what an address is called, where that is known; ``now`` gives Unix time.
+    """
 
     reconciler: Reconciler
     kernel: Kernel
     denials: Denials
     agents: Agents
     blocks: BlockList
+    names: Callable[[str], Awaitable[str]]
     now: Callable[[], float] = time.time
 
 
@@ -56,6 +60,7 @@ class Asker:
         self._questions = Questions()
         self._concerns: Concerns | None = None
         self._unready = asyncio.Event()
+        self._naming: set[asyncio.Task[None]] = set()
 
     def denied(self, batch: Batch) -> None:
         """Take denials, and ask about those that are ours and new."""
@@ -74,7 +79,7 @@ class Asker:
             if question.count == times.count:
                 self._unready.set()
             if audience and self._questions.opens(question, now):
-                self._o.agents.ask(self._questions.request(question), audience)
+                self._ask(question, audience)
         self._withdraw_evicted()
 
     async def restore(self) -> None:
@@ -158,7 +163,7 @@ class Asker:
         audience = agents.audience()
         agents.withdraw_all(audience)
         for question in self._questions.open(self._o.now()) if audience else ():
-            agents.ask(self._questions.request(question), agents.not_shown(question.id, audience))
+            self._ask(question, agents.not_shown(question.id, audience))
         for domain in self._questions.domains():
             self._ask_following(domain)
 
@@ -238,7 +243,24 @@ class Asker:
         audience = self._o.agents.audience()
         if audience:
             for question in self._questions.following(domain, self._o.now()):
-                self._o.agents.ask(self._questions.request(question), audience)
+                self._ask(question, audience)
+
+    def _ask(self, question: Question, audience: Sequence[str]) -> None:
+        """Have agents ask at once, and once more where the peer's name is found."""
+        self._o.agents.ask(self._questions.request(question), audience)
+        if question.name is None:
+            question.name = ""
+            task = asyncio.ensure_future(self._name(question))
+            self._naming.add(task)
+            task.add_done_callback(self._naming.discard)
+
+    async def _name(self, question: Question) -> None:
+        peer = question.observation.destination.peer
+        name = "" if peer is None else await self._o.names(str(peer))
+        if name and self._questions.get(question.id) is question:
+            question.name = name
+            shown = self._o.agents.shown(question.id)
+            self._o.agents.ask(self._questions.request(question), shown)
 
     def _drop(self, question: Question, why: str, *, but: str = "") -> None:
         self._questions.drop(question)

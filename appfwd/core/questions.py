@@ -53,6 +53,8 @@ class Question:
     program: str
     asked: float | None = None
     answering: bool = False
+    #: What the peer is called; None while nobody has looked.
+    name: str | None = None
 
 
 @dataclass(slots=True)
@@ -184,7 +186,7 @@ class Questions:
             destination=str(place),
             peer="" if place.peer is None else str(place.peer),
             program=question.program,
-            name="",
+            name=question.name or "",
             count=question.count,
             first=question.first,
             last=question.last,

@@ -82,13 +82,15 @@ class Desk:
         self.active = frozenset({1000})
         self.now = 1000.5
         self.history = Memory()
+        self.names: dict[str, str] = {}
         reconciler, kernel = self.world.reconciler, self.world.kernel
         history = Gatherer(self.history, lambda: self.now)
         self.denials = Denials(history, kernel.machine, lambda: reconciler.stored.state.settings)
         agents = Agents(lambda: self.active)
         agents.voice = self.voice
         blocks = BlockList(self.blocks)
-        outside = Outside(reconciler, kernel, self.denials, agents, blocks, lambda: self.now)
+        others = (agents, blocks, self.name, lambda: self.now)
+        outside = Outside(reconciler, kernel, self.denials, *others)
         self.asker = Asker(outside)
         self.denials.on_denied = self.asker.denied
         self.hearing = Hearing(self.denials.take)
@@ -97,6 +99,10 @@ class Desk:
             self.asker.changed()
 
         reconciler.on_change = changed
+
+    async def name(self, address: str) -> str:
+        """Tell what an address is called."""
+        return self.names.get(address, "")
 
     async def deny(self, *records: str) -> None:
         """Have the kernel refuse packets, and wait until that is worked on."""

@@ -313,3 +313,16 @@ def test_times_are_of_one_refusal() -> None:
         assert [(one.count, one.program) for one in seen] == [(2, "other"), (1, "firefox")]
 
     run(story)
+
+
+def test_the_peers_name_follows_where_it_is_known() -> None:
+    async def story(desk: Desk) -> None:
+        desk.names["10.0.0.5"] = "proxy.example.net"
+        await desk.deny(text(), text("10.0.0.6"))
+        await until(lambda: any(one.name for one in desk.voice.requests))
+        first, *_, last = [one for one in desk.voice.requests if one.destination == HOST]
+        assert (first.name, last.name) == ("", "proxy.example.net")
+        others = [one.name for one in desk.voice.requests if one.destination != HOST]
+        assert others == [""]
+
+    run(story)

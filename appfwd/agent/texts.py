@@ -40,7 +40,8 @@ class Text(NamedTuple):
 
 def asked(request: Request, waiting: int, *, markup: bool, actions: bool) -> Text:
     """Return the notification that asks; ``waiting`` are the questions not shown yet."""
-    lines = [*_who(request), *_how_often(request)]
+    # The place once more: servers cut long summaries.
+    lines = [*_who(request), f"Refused: {_place(request)}{_times(request.count)}."]
     if waiting:
         lines.append(f"{waiting} more {'question waits' if waiting == 1 else 'questions wait'}.")
     if not actions:
@@ -58,7 +59,8 @@ def more(request: Request, *, markup: bool) -> Text:
     """Return the notification that says more, and asks about more."""
     clock = time.strftime("%H:%M:%S", time.localtime(request.last))
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(request.first))
-    lines = [*_who(request), f"Refused {_times(request.count)} since {since}, last at {clock}."]
+    refused = f"Refused: {_place(request)}{_times(request.count)} since {since}, last at {clock}."
+    lines = [*_who(request), refused]
     if request.others:
         rest = request.others_count - len(request.others)
         also = f", and {rest} more" if rest > 0 else ""
@@ -107,13 +109,12 @@ def _who(request: Request) -> Iterator[str]:
         yield f"{request.peer} is called {harmless(request.name)}."
 
 
-def _how_often(request: Request) -> Iterator[str]:
-    if request.count > 1:
-        yield f"Refused {_times(request.count)}."
+def _place(request: Request) -> str:
+    return f"{request.destination}{' inbound' if request.direction == 'in' else ''}"
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return "" if count == 1 else f", {count} times"
 
 
 def _body(lines: list[str], *, markup: bool) -> str:

@@ -46,7 +46,7 @@ def test_it_says_who_probably_and_where() -> None:
     assert text.body.splitlines() == [
         "The program is probably firefox.",
         "192.0.2.7 is called example.net.",
-        "Refused 3 times.",
+        "Refused: 192.0.2.7:443/tcp, 3 times.",
         "2 more questions wait.",
     ]
     assert [label for _, label in text.actions] == [

@@ -1,7 +1,7 @@
 """What a change costs from call to reply, beside the same done by hand as the recipe has it.
 
-And what a packet costs, and how late grants end: see packets.py and ends.py. A word (`changes`,
-`packets`, `ends`) measures one alone.
+And what a packet costs, how late grants end, and how soon a person is asked: see packets.py,
+ends.py and prompts.py. A word (`changes`, `packets`, `ends`, `prompts`) measures one alone.
 
 Both sides are commands run in the same guest in the same run, one after the other, alternating, so
 that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
@@ -16,7 +16,7 @@ from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapsh
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
 
-from . import ends, packets
+from . import ends, packets, prompts
 
 FAST_ROUNDS, LOAD_ROUNDS = 10, 3
 PROXY = "10.9.0.5"
@@ -62,6 +62,13 @@ def lateness() -> Mapping[str, object]:
     values = ends.figures(ends.measure())
     ends.report(values)
     return {"ends": values}
+
+
+def promptness() -> Mapping[str, object]:
+    """Measure how soon a person is asked, and an answer is in force."""
+    values = prompts.figures(prompts.measure())
+    prompts.report(values)
+    return {"prompts": values}
 
 
 def write(found: Mapping[str, object]) -> None:
@@ -144,6 +151,7 @@ KINDS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "changes": changes,
     "packets": packet_costs,
     "ends": lateness,
+    "prompts": promptness,
 }
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ import sys
 from .bridge import bridge
 from .fence import fence
 from .main_job import main_job
+from .prompt import prompt
 from .stage import Stage
 
-DEMOS = {"main": main_job, "bridge": bridge, "fence": fence}
+DEMOS = {"main": main_job, "bridge": bridge, "fence": fence, "prompt": prompt}
+#: Those that a person is logged in for.
+DESKTOP = {"prompt"}
 
 
 def run(name: str) -> int:
@@ -15,7 +18,7 @@ def run(name: str) -> int:
     if name not in DEMOS:
         print(f"There is no demonstration {name!r}; those known: {', '.join(DEMOS)}.")
         return 2
-    with Stage.ready() as stage:
+    with Stage.ready(desktop=name in DESKTOP) as stage:
         DEMOS[name](stage)
         return stage.close_with_count()
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.guest.desktop import desktop_snapshot
 from tests.guest.firewall import SECONDS, installed_snapshot
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
@@ -25,10 +26,12 @@ class Stage:
 
     @classmethod
     @contextmanager
-    def ready(cls) -> Iterator["Stage"]:
+    def ready(cls, *, desktop: bool = False) -> Iterator["Stage"]:
         """Build the guest where it is not cached, and yield a stage in it."""
         begun = time.monotonic()
         snapshot = installed_snapshot(base_snapshot())
+        if desktop:
+            snapshot = desktop_snapshot(snapshot)
         with restore(snapshot) as guest:
             print(f"The guest is ready after {time.monotonic() - begun:.0f} s.")
             yield cls(guest)

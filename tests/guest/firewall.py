@@ -55,13 +55,17 @@ class Firewall:
     def revoke(self, domain: str, destination: str, *, inbound: bool = False) -> None:
         self.call("Revoke", "ssa{sv}", domain, destination, *_options(inbound=inbound))
 
+    def rows(self, method: str) -> list[dict[str, Any]]:
+        """Return the rows of a method that gives rows."""
+        words = ["busctl", "--json=short", f"--timeout={SECONDS:.0f}", "call", *MANAGER]
+        answer = self.guest.run([*words, method, "a{sv}", "0"], timeout=SECONDS, check=True).out
+        rows = json.loads(answer)["data"][0]
+        return [{key: value["data"] for key, value in row.items()} for row in rows]
+
     def entries(self) -> set[tuple[str, ...]]:
         """Return kind, domain, direction and destination of all that is listed."""
-        words = ["busctl", "--json=short", f"--timeout={SECONDS:.0f}", "call", *MANAGER]
-        answer = self.guest.run([*words, "List", "a{sv}", "0"], timeout=SECONDS, check=True).out
         keys = ("kind", "domain", "direction", "destination")
-        rows = json.loads(answer)["data"][0]
-        return {(*(str(row[key]["data"]) for key in keys),) for row in rows}
+        return {(*(str(row[key]) for key in keys),) for row in self.rows("List")}
 
     def table(self) -> str:
         """Return our table as nft lists it, without handles and counters."""
@@ -73,12 +77,16 @@ class Firewall:
 
     def clear(self) -> None:
         """Take every guard and grant away; fences stay, since each costs policy loads."""
+        self.clear_grants()
+        for kind, _domain, direction, destination in sorted(self.entries()):
+            if kind == "guard":
+                self.unguard(destination, inbound=direction == "in")
+
+    def clear_grants(self) -> None:
+        """Take every grant away."""
         for kind, domain, direction, destination in sorted(self.entries()):
-            inbound = direction == "in"
             if kind == "grant":
-                self.revoke(domain, destination, inbound=inbound)
-            elif kind == "guard":
-                self.unguard(destination, inbound=inbound)
+                self.revoke(domain, destination, inbound=direction == "in")
 
     def restart(self) -> None:
         """Restart the daemon; it is ready when this returns."""

@@ -22,24 +22,22 @@ def fenced(firewall: Firewall) -> None:
     for host in (HOST, OTHER, HOST6):
         for kind in ("tcp", "udp"):
             probe.serve((host, PORT), kind=kind, netns="peer")
-    firewall.ctl("fence", "--yes", "mozilla_t")
-    firewall.ctl("fence", "--yes", "irc_t")
+    for domain in ("mozilla_t", "irc_t"):
+        firewall.call("Fence", "sa{sv}", domain, "0")
 
 
 @pytest.fixture(autouse=True)
 def asked_nothing(firewall: Firewall, guest: Guest) -> Iterator[Guest]:
     yield guest
-    for row in firewall.json("pending"):
-        firewall.ctl("answer", row["id"], "block")
-    for row in firewall.json("blocked"):
-        inbound = ["--in"] if row["direction"] == "in" else []
-        firewall.ctl("unblock", *inbound, row["domain"], row["destination"])
-    time.sleep(0.1)
+    for row in firewall.rows("ListPending"):
+        firewall.call("Answer", "ssa{sv}", row["id"], "block", "0")
+    for row in firewall.rows("ListBlocked"):
+        way = ["1", "direction", "s", row["direction"]]
+        firewall.call("Unblock", "ssa{sv}", row["domain"], row["destination"], *way)
 
 
 def pending(firewall: Firewall) -> list[Row]:
-    rows: list[Row] = firewall.json("pending")
-    return rows
+    return firewall.rows("ListPending")
 
 
 def asked(firewall: Firewall, count: int = 1) -> list[Row]:

@@ -11,9 +11,8 @@ import pytest
 
 from tests.bus.peer import Peer, Refused, bare
 from tests.bus.records import SEEN, observe
-from tests.bus.running import LIBRARIES, Daemon
+from tests.bus.running import Daemon
 from tests.bus.samples import PLACE
-from tests.bus.world import world as running_world
 
 #: What can be on trial, what it changes, and what is told when it went back.
 TRIALS: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -186,17 +185,6 @@ def _until(true: Callable[[], bool]) -> None:
 
 
 # The daemon comes and goes
-
-
-@pytest.fixture(params=LIBRARIES)
-def own(request: pytest.FixtureRequest) -> Iterator[Daemon]:
-    """Have a bus and a daemon that may be broken."""
-    with running_world() as world:
-        made = Daemon(world, request.param)
-        made.start()
-        yield made
-        if made.running:
-            made.stop(signal.SIGKILL)
 
 
 @EACH

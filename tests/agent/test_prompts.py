@@ -7,7 +7,7 @@ import time
 
 from tests.agent.session import Server, Shown, agent, signal_of, start, stop
 from tests.bus.peer import DRIVER, PATIENCE, Peer, manager_call
-from tests.bus.records import REFUSED, deny, refused
+from tests.bus.records import deny, refused
 from tests.bus.running import Daemon
 from tests.bus.samples import ASKED
 from tests.bus.wire import Message
@@ -197,7 +197,7 @@ def test_a_server_without_buttons_is_told_how_to_answer(daemon: Daemon, session:
 
 def test_without_a_server_it_waits_for_one(daemon: Daemon, session: str) -> None:
     with agent(daemon, session) as process:
-        deny(daemon, REFUSED[:1])
+        deny(daemon, [refused("mozilla_t", "10.0.0.80", 443)])
         time.sleep(0.2)
         server = Server(session)
         deny(daemon, [refused("mozilla_t", "10.0.0.81", 443)])
@@ -211,7 +211,7 @@ def test_what_is_withdrawn_while_the_server_is_slow_is_closed(
     daemon: Daemon, session: str, server: Server, root: Peer
 ) -> None:
     with agent(daemon, session):
-        deny(daemon, REFUSED[:1])
+        deny(daemon, [refused("mozilla_t", "10.0.0.80", 443)])
         server.peer._kept.clear()
         call = server.held()
         root.call("Answer", ASKED, "block", {})
@@ -224,7 +224,7 @@ def test_closed_before_its_number_is_known_it_is_forgotten(
     daemon: Daemon, session: str, server: Server
 ) -> None:
     with agent(daemon, session):
-        deny(daemon, REFUSED[:1])
+        deny(daemon, [refused("mozilla_t", "10.0.0.80", 443)])
         call = server.held()
         server.dismiss(9)
         server.answer(call, 9)

@@ -53,12 +53,16 @@ def refused(domain: str, peer: str, port: int, *, inbound: bool = False) -> str:
     return record(domain, peer, port, inbound=inbound, **kind)
 
 
-#: A fenced browser's tries.
-REFUSED = (refused("mozilla_t", "10.0.0.80", 443), refused("mozilla_t", "10.0.0.81", 8443))
+#: Where a fenced browser tries to go.
+TRIED = (("10.0.0.80", 443), ("10.0.0.81", 8443))
 
 
-def deny(daemon: Daemon, texts: Sequence[str] = REFUSED) -> None:
-    """Have mozilla_t fenced and the kernel refuse packets; return once that was worked on."""
+def deny(daemon: Daemon, texts: Sequence[str] = ()) -> None:
+    """Have mozilla_t fenced and the kernel refuse packets; return once that was worked on.
+
+    Without ``texts`` it is refused what it tries now.
+    """
+    texts = texts or [refused("mozilla_t", *place) for place in TRIED]
     with daemon.peer() as root:
         root.call("Fence", "mozilla_t", {})
     assert daemon.tell("refuse", texts=list(texts)), "nobody listens"

@@ -9,7 +9,7 @@ import pytest
 
 from appfwd.errors import Busy, InvalidArgument, InvalidOption, NotAuthorized, NotFound
 from tests.bus.peer import DRIVER, Peer, Refused, bare
-from tests.bus.records import OURS, REFUSED, deny, refused
+from tests.bus.records import OURS, deny, refused
 from tests.bus.running import Daemon
 from tests.bus.samples import ASKED, uid_for
 from tests.bus.wire import Message, MessageType
@@ -61,7 +61,7 @@ def test_only_agents_are_told_and_only_those_of_who_is_there(daemon: Daemon, roo
     with daemon.peer(uid) as agent, daemon.peer() as other:
         agent.call("RegisterAgent", {})
         root.call("RegisterAgent", {})
-        deny(daemon, REFUSED[:1])
+        deny(daemon, [refused("mozilla_t", "10.0.0.80", 443)])
         assert told(root, 1) == [("Asked", HOST)]
         daemon.tell("active", users=[uid])
         assert told(agent, 1) == [("Asked", HOST)]

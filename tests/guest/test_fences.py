@@ -107,7 +107,7 @@ def test_it_reaches_only_its_grants_and_others_what_they_did(
     mark = guest.mark()
     assert reached(guest, "mozilla_t", FAR) == [REFUSED] * 4
     denied = {(avc.source, avc.target) for avc in guest.wait_avcs(mark) if avc.tclass == "packet"}
-    assert denied == {("mozilla_t", "unlabeled_t")}
+    assert denied == {("mozilla_t", "appfwd_new_tcp_t"), ("mozilla_t", "appfwd_new_udp_t")}
     firewall.grant("mozilla_t", f"[{HOST6}]:{PORT}/udp")
     assert reached(guest, "mozilla_t", FAR) == [REFUSED, REFUSED, REFUSED, OK]
     assert reached(guest, "irc_t", FAR) == [OK] * 4

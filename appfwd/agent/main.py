@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for taking notifications away at the end.
 _LAST_WORDS = 2.0
+#: Seconds that a question may be shown.
+_SHORTEST, _LONGEST = 1.0, 86_400.0
 
 
 async def run(seconds: float) -> None:
@@ -59,6 +61,15 @@ async def run(seconds: float) -> None:
         await asyncio.wait_for(prompts.settled(), _LAST_WORDS)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    # Not a number is within nothing.
+    if not _SHORTEST <= seconds <= _LONGEST:
+        msg = f"{text} is not from {_SHORTEST:g} to {_LONGEST:g}"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent; exit status as of the error that ended it (see appfwd.errors)."""
     parser = argparse.ArgumentParser(
@@ -68,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="log every detail")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long a question is shown (default: %(default)s)",

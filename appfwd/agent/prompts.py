@@ -40,7 +40,7 @@ class Server(Protocol):
         ...
 
     async def close(self, number: int) -> None:
-        """Take one away. Raises Unavailable."""
+        """Take one away, where it is still there."""
         ...
 
 
@@ -48,13 +48,15 @@ class Server(Protocol):
 class _Prompt:
     """A question that is shown; ``number`` is 0 until the server has given one.
 
-    ``replaces`` is the number of the notification that the next one takes the place of.
+    ``replaces`` is the number of the notification that the next one takes the place of. ``due``
+    is whether it is about to be shown: what is said once more before that is said together.
     """
 
     request: Request
     number: int = 0
     replaces: int = 0
     more: bool = False
+    due: bool = False
     gone: bool = False
 
 
@@ -79,11 +81,11 @@ class Prompts:
         prompt = self._shown.get(request.id)
         if prompt is not None:
             prompt.request = request
-            self._do(self._show(prompt))
+            self._renew(prompt)
         elif len(self._shown) < SHOWN_AT_MOST:
             self._begin(request)
-        elif request.id in self._waiting or len(self._waiting) < WAITING_AT_MOST:
-            self._waiting[request.id] = request
+        else:
+            self._wait(request)
 
     def withdrawn(self, identity: str, _why: str) -> None:
         """Ask no longer."""
@@ -111,7 +113,7 @@ class Prompts:
             prompt.more = word == MORE
             # Most servers close a notification with its action, and tell so; that is no end.
             prompt.number, prompt.replaces = 0, number
-            self._do(self._show(prompt))
+            self._renew(prompt)
         elif word in ANSWERS:
             del self._shown[identity]
             prompt.gone = True
@@ -127,11 +129,13 @@ class Prompts:
             self._next()
 
     def restarted(self) -> None:
-        """Show everything again, since the server forgot it."""
+        """Show everything again, since the server forgot it, and what no server would show."""
         self._capabilities = None
         for prompt in self._shown.values():
             prompt.number = prompt.replaces = 0
-            self._do(self._show(prompt))
+            self._renew(prompt)
+        while self._waiting and len(self._shown) < SHOWN_AT_MOST:
+            self._next()
 
     async def settled(self) -> None:
         """Return when nothing is under way any more."""
@@ -147,7 +151,16 @@ class Prompts:
 
     def _begin(self, request: Request) -> None:
         prompt = self._shown[request.id] = _Prompt(request)
-        self._do(self._show(prompt))
+        self._renew(prompt)
+
+    def _renew(self, prompt: _Prompt) -> None:
+        if not prompt.due:
+            prompt.due = True
+            self._do(self._show(prompt))
+
+    def _wait(self, request: Request) -> None:
+        if request.id in self._waiting or len(self._waiting) < WAITING_AT_MOST:
+            self._waiting[request.id] = request
 
     def _end(self, prompt: _Prompt) -> None:
         del self._shown[prompt.request.id]
@@ -162,18 +175,27 @@ class Prompts:
     async def _show(self, prompt: _Prompt) -> None:
         """Show a question, or show it anew; in order, so that the last that was said stands."""
         async with self._turn:
-            if prompt.gone:
+            if prompt.gone or not prompt.due:
                 return
-            can = await self._can()
-            text = self._text(prompt, can)
+            prompt.due = False
             try:
-                await self._notify(prompt, text)
+                can = await self._can()
+                prompt.due = False  # what was said meanwhile is said now
+                await self._notify(prompt, self._text(prompt, can))
             except AppfwdError:
-                # It can be asked again; until then the question is the daemon's alone.
-                if self._shown.get(prompt.request.id) is prompt:
-                    del self._shown[prompt.request.id]
+                self._failed(prompt)
                 raise
             await self._close_gone(prompt)
+
+    def _failed(self, prompt: _Prompt) -> None:
+        """Have a question that could not be shown wait for another server, or for a place.
+
+        One that is on the screen stays there, and so does one that a new server is about to show.
+        """
+        if not (prompt.gone or prompt.due or prompt.number):
+            del self._shown[prompt.request.id]
+            prompt.gone = True
+            self._wait(prompt.request)
 
     async def _close_gone(self, prompt: _Prompt) -> None:
         """Close what was withdrawn while the server was slow to show it."""

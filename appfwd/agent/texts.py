@@ -119,4 +119,5 @@ def _times(count: int) -> str:
 
 def _body(lines: list[str], *, markup: bool) -> str:
     text = "\n".join(harmless(line, _LINE_AT_MOST) for line in lines)
-    return escape(text) if markup else text
+    # Quotes stay: GNOME knows but five entities, and html.escape's of a quote is none of them.
+    return escape(text, quote=False) if markup else text

@@ -15,6 +15,7 @@ try:
     from dbus_fast import BusType, Message, MessageFlag, MessageType, RequestNameReply, Variant
     from dbus_fast.aio import MessageBus
     from dbus_fast.auth import AuthExternal
+    from dbus_fast.errors import AuthError, InvalidAddressError
 
     LIBRARY = "dbus-fast"
 except ImportError:
@@ -28,6 +29,10 @@ except ImportError:
     )
     from dbus_next.aio import MessageBus  # type: ignore[assignment,unused-ignore]
     from dbus_next.auth import AuthExternal  # type: ignore[assignment,unused-ignore]
+    from dbus_next.errors import (  # type: ignore[assignment,unused-ignore]
+        AuthError,
+        InvalidAddressError,
+    )
 
     LIBRARY = "dbus-next"
 if not _had_glib:
@@ -84,15 +89,17 @@ async def connect_session() -> MessageBus:
     """Connect to the session bus.
 
     Raises:
-        OSError, EOFError: there is none.
-        Exception: of the library's own, where the environment names none.
+        OSError, EOFError: there is none, or the environment names none.
 
     """
     return await _connected(BusType.SESSION)
 
 
 async def _connected(kind: BusType) -> MessageBus:
-    bus: Any = await MessageBus(bus_type=kind).connect()
+    try:
+        bus: Any = await MessageBus(bus_type=kind).connect()
+    except (AuthError, InvalidAddressError) as error:
+        raise OSError(str(error)) from error
     bus._writer.sock = _Patient(bus._writer.sock)  # noqa: SLF001 - see _Patient
     found: MessageBus = bus
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol, Self
 
 from appfwd.bus.lib import Message, MessageBus, MessageType, Variant, connect_session
@@ -61,13 +62,18 @@ class Notifications:
         """
         try:
             bus = await connect_session()
-        except Exception as error:  # the library has its own for a variable that is not set
+        except (OSError, EOFError) as error:
             msg = f"The session bus cannot be reached ({error}); run it in a desktop session."
             raise Unavailable(msg) from error
         made = cls(bus, listener)
         bus.add_message_handler(made._heard)
         for rule in _RULES:
             await bus.call(Message(**_DRIVER, member="AddMatch", signature="s", body=[rule]))
+        asked = Message(**_DRIVER, member="GetNameOwner", signature="s", body=[_NAME])
+        reply = await bus.call(asked)
+        # What the bus told meanwhile of another owner is newer than its answer.
+        if not made._owner and reply is not None and reply.message_type is not MessageType.ERROR:
+            made._owner = reply.body[0]
         return made
 
     async def capabilities(self) -> frozenset[str]:
@@ -77,7 +83,7 @@ class Notifications:
             Unavailable: there is no server.
 
         """
-        (names,) = await self._call("GetCapabilities", "", [])
+        (names,) = await self._call("GetCapabilities", "", [], "as")
         return frozenset(names)
 
     async def notify(
@@ -98,18 +104,15 @@ class Notifications:
         summary, body = texts
         listed = [part for action in actions for part in action]
         hints = {"urgency": Variant("y", _NORMAL), "category": Variant("s", "network")}
-        arguments = ["appfwd", replaces, "security-medium", summary, body, listed, hints]
-        answer = await self._call("Notify", "susssasa{sv}i", [*arguments, int(1000 * seconds)])
+        arguments: list[Any] = ["appfwd", replaces, "security-medium", summary, body, listed, hints]
+        arguments.append(int(1000 * seconds))
+        answer = await self._call("Notify", "susssasa{sv}i", arguments, "u")
         return int(answer[0])
 
     async def close(self, number: int) -> None:
-        """Take a notification away, where it is still there.
-
-        Raises:
-            Unavailable: there is no server.
-
-        """
-        await self._call("CloseNotification", "u", [number])
+        """Take a notification away, where it is still there: some servers refuse where not."""
+        with suppress(Unavailable):
+            await self._call("CloseNotification", "u", [number], "")
 
     async def wait(self) -> None:
         """Return when the bus is lost."""
@@ -118,7 +121,7 @@ class Notifications:
         except (EOFError, OSError):
             return
 
-    async def _call(self, member: str, signature: str, body: list[Any]) -> list[Any]:
+    async def _call(self, member: str, signature: str, body: list[Any], returns: str) -> list[Any]:
         message = Message(**_SERVER, member=member, signature=signature, body=body)
         try:
             # Not wait_for: its caller goes on later than what the server tells after its reply.
@@ -128,8 +131,9 @@ class Notifications:
             raise Unavailable("The notification server does not answer.") from error
         if reply is None or reply.message_type is MessageType.ERROR:
             raise Unavailable("There is no notification server in this session.")
-        # A server that this call started is known from its answer, before its first signal.
-        self._owner = reply.sender or self._owner
+        # A number of a server that was replaced meanwhile is another's notification by now.
+        if reply.sender != self._owner or reply.signature != returns:
+            raise Unavailable("The notification server was replaced, or gives no proper answer.")
         found: list[Any] = reply.body
         return found
 
@@ -158,6 +162,6 @@ class Notifications:
         )
 
     def _changed(self, owner: str) -> None:
-        if owner and owner != self._owner:
-            self._owner = owner
+        before, self._owner = self._owner, owner
+        if owner and owner != before:
             self._listener.restarted()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from appfwd.errors import InvalidArgument
+from appfwd.model.ends import LAST_TIME
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Request:
         """Return the request in a row.
 
         Raises:
-            InvalidArgument: a field is missing, or is of another type.
+            InvalidArgument: a field is missing, of another type, or beyond its values.
 
         """
         values: dict[str, Any] = {}
@@ -58,6 +59,9 @@ class Request:
             values[one.name] = tuple(value) if isinstance(value, list) else value
         if values["direction"] not in ("in", "out"):
             raise InvalidArgument("A request's direction is 'in' or 'out'.")
+        # Not a number is within nothing.
+        if not all(0.0 <= values[key] <= LAST_TIME for key in ("first", "last")):
+            raise InvalidArgument("A request's times are Unix times.")
         return cls(**values)
 
 

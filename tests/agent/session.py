@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bus.peer import PATIENCE, Peer, bare
+from tests.bus.peer import DRIVER, PATIENCE, Peer, bare
 from tests.bus.running import Daemon
 from tests.bus.wire import Message, MessageType
 from tests.bus.world import ROOT
@@ -18,14 +18,23 @@ from tests.bus.world import ROOT
 NAME, PATH = "org.freedesktop.Notifications", "/org/freedesktop/Notifications"
 CAPABILITIES = ["actions", "body", "body-markup"]
 MODULE = "appfwd.agent.main"
+#: The distribution's, without the services that it would start.
+_CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/><allow own="*"/></policy></busconfig>
+"""
 
 
 @contextmanager
 def session_bus(folder: Path) -> Iterator[str]:
-    """Have a session bus; give the path of its socket."""
+    """Have a session bus, which starts nothing of itself; give the path of its socket."""
     path = folder / "session"
+    configuration = folder / "session.conf"
+    configuration.write_text(_CONFIGURATION, "ascii")
     address = f"unix:path={path}"
-    words = ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={address}"]
+    words = ["dbus-daemon", f"--config-file={configuration}", "--nofork", f"--address={address}"]
     bus = subprocess.Popen(
         [*words, "--print-address=1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -89,6 +98,10 @@ class Server:
     def close(self) -> None:
         """Leave the bus."""
         self.peer.close()
+
+    def resign(self) -> None:
+        """Give the name up, and stay on the bus."""
+        self.peer.ask(Message(**DRIVER, member="ReleaseName", signature="s", body=[NAME]))
 
     def shown(self) -> Shown:
         """Return the next notification that is asked for; other calls are answered meanwhile."""

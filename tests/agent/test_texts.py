@@ -57,6 +57,12 @@ def test_it_says_who_probably_and_where() -> None:
     ]
 
 
+def test_entities_are_those_that_every_server_knows() -> None:
+    """Some show any other as it is."""
+    text = failed(ASKED, "'a' & \"b\" <c>", markup=True)
+    assert text.body == "'a' &amp; \"b\" &lt;c&gt;"
+
+
 def test_inbound_names_the_peer_and_our_port() -> None:
     for peer, place in (
         ("192.0.2.9", "192.0.2.9:22/tcp"),

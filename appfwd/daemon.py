@@ -37,7 +37,7 @@ from appfwd.errors import AppfwdError
 from appfwd.kernel import Adapters, Kernel
 from appfwd.listening.denials import Batch, Denials
 from appfwd.listening.gatherer import Gatherer
-from appfwd.listening.hearing import Ears, Heard, Hearing, Lost
+from appfwd.listening.hearing import Hearing
 from appfwd.listening.observer import Observer
 from appfwd.manager import Inside, Manager, entry_row
 from appfwd.model.state import Bridge, Trial, describe
@@ -102,7 +102,7 @@ class _Parts:
         state = self.reconciler.stored.state
         settings = state.settings
         labels = bool(state.members()) or settings.baseline or settings.bridge is not Bridge.OPEN
-        self.hearing.listen(_ears if settings.active and labels else None)
+        self.hearing.listen(audit_records if settings.active and labels else None)
 
     async def store_what_waits(self) -> None:
         """Store what was heard and waits."""
@@ -182,11 +182,6 @@ def _told(parts: _Parts, service: Service) -> Watcher:
 
     parts.denials.on_denied = denied
     return Watcher(reconciler, parts.kernel, told=told, repaired=repaired)
-
-
-def _ears(heard: Heard, lost: Lost) -> Ears:
-    """Return what hears records."""
-    return audit_records(heard, lost)
 
 
 async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:

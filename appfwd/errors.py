@@ -71,7 +71,7 @@ class UnknownDomain(AppfwdError):
 
 
 class NotFound(AppfwdError):
-    """There is no such grant or guard to take away."""
+    """There is no such grant, guard or block to take away, or question to answer."""
 
     name, exit_status = "NotFound", 4
 

@@ -77,12 +77,11 @@ class Agents:
         self._agents[sender] = _Agent(uid)
         log.info("an agent of user %d is registered", uid)
 
-    def remove(self, sender: str) -> bool:
-        """Forget a connection; tell whether it was registered."""
+    def remove(self, sender: str) -> None:
+        """Forget a connection, where it is registered."""
         gone = self._agents.pop(sender, None)
         if gone is not None:
             log.info("an agent of user %d has left", gone.uid)
-        return gone is not None
 
     def audience(self) -> list[str]:
         """Return the agents that are asked now."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from appfwd.asking.agents import Agents
@@ -22,7 +23,7 @@ from appfwd.model.changes import add_grant
 from appfwd.model.ends import End
 from appfwd.model.observation import Observation, Seen
 from appfwd.model.request import Request
-from appfwd.model.state import Grant
+from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Caller
 from appfwd.reconciler import Reconciler
 
@@ -60,6 +61,8 @@ class Asker:
         self._questions = Questions()
         self._concerns: Concerns | None = None
         self._unready = asyncio.Event()
+        #: The state that the policy was made ready for, and the ids of the questions.
+        self._ready: tuple[DesiredState, frozenset[str]] = (DesiredState(), frozenset())
         self._naming: set[asyncio.Task[None]] = set()
 
     def denied(self, batch: Batch) -> None:
@@ -76,7 +79,7 @@ class Asker:
             question = self._questions.denied(seen, times.program, now)
             if question is None:
                 continue
-            if question.count == times.count:
+            if not self._is_ready(question):
                 self._unready.set()
             if audience and self._questions.opens(question, now):
                 self._ask(question, audience)
@@ -108,6 +111,8 @@ class Asker:
 
     def changed(self) -> None:
         """Drop the questions that the state in force answers."""
+        if not len(self._questions):
+            return  # what is known of a large state is not made for nothing
         concerns = self._now_concerned()
         for question in self._questions.all():
             one = question.observation
@@ -136,12 +141,20 @@ class Asker:
 
     async def _prepare(self) -> None:
         latest = sorted(self._questions.all(), key=lambda one: one.last)[-READY_AT_MOST:]
+        if not latest:
+            return
         grants = (Grant(q.observation.domain, q.observation.destination) for q in latest)
+        state = self._o.reconciler.stored.state
         try:
-            if latest:
-                await self._o.reconciler.prepare(frozenset(grants))
+            await self._o.reconciler.prepare(frozenset(grants))
+            self._ready = (state, frozenset(question.id for question in latest))
         except AppfwdError as error:
             log.warning("the policy could not be made ready for answers: %s", error)
+
+    def _is_ready(self, question: Question) -> bool:
+        """Tell whether an answer needs no policy load, by what was made ready last."""
+        state, ready = self._ready
+        return state is self._o.reconciler.stored.state and question.id in ready
 
     def register(self, caller: Caller) -> None:
         """Have an agent asked from now on, what is open included.
@@ -187,6 +200,20 @@ class Asker:
             raise NotFound(msg)
         return question
 
+    @contextmanager
+    def answering(self, question: Question) -> Iterator[None]:
+        """Have nobody else answer a question meanwhile.
+
+        Raises:
+            NotFound: somebody does already, or did.
+
+        """
+        self.question(question.id).answering = True
+        try:
+            yield
+        finally:
+            question.answering = False
+
     async def allow(self, caller: Caller, question: Question, grant: Grant, end: End | None) -> str:
         """Grant as the answer to a question; return the grant's id.
 
@@ -194,11 +221,7 @@ class Asker:
             AppfwdError: nothing was changed, and the question stays.
 
         """
-        question.answering = True
-        try:
-            stored = await self._o.reconciler.submit(add_grant(grant, end), caller.uid)
-        finally:
-            question.answering = False
+        stored = await self._o.reconciler.submit(add_grant(grant, end), caller.uid)
         self._answered(grant.domain, [question], "answered", caller)
         return stored.records[grant].id
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
+from appfwd.bus import driver
 from appfwd.bus.client import Client
 from appfwd.bus.lib import Message, MessageBus, MessageType, connect, deep
 from appfwd.bus.members import AGENT_INTERFACE, AGENT_SIGNALS, BUS_NAME, INTERFACE, PATH, SIGNALS
-from appfwd.errors import AppfwdError, Unavailable
+from appfwd.errors import AppfwdError
 from appfwd.model.request import Request
 
 log = logging.getLogger(__name__)
 
-_BUS = "org.freedesktop.DBus"
-_DRIVER = {"destination": _BUS, "path": "/org/freedesktop/DBus", "interface": _BUS}
-_OWNER = (
-    f"type='signal',sender='{_BUS}',interface='{_BUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'"
-)
 _SIGNATURES = {
     (interface, signal.name): signal.signature
     for interface, signals in ((AGENT_INTERFACE, AGENT_SIGNALS), (INTERFACE, SIGNALS))
@@ -59,8 +55,6 @@ class Asking:
         self._client = Client(bus)
         self._owner = ""
         self._registering: asyncio.Task[None] | None = None
-        #: Why this is no agent now, as a sentence; empty while it is one.
-        self.problem = ""
         self._handlers: Mapping[tuple[str, str], Callable[[list[Any]], None]] = {
             (AGENT_INTERFACE, "Asked"): self._asked,
             (AGENT_INTERFACE, "Withdrawn"): lambda body: listener.withdrawn(*body),
@@ -74,19 +68,13 @@ class Asking:
             Unavailable: there is no system bus.
 
         """
-        try:
-            bus = await connect()
-        except (OSError, EOFError) as error:
-            msg = f"The system bus cannot be reached ({error}); is dbus running?"
-            raise Unavailable(msg) from error
+        bus = await connect()
         made = cls(bus, listener)
         bus.add_message_handler(made._heard)
-        wanted = (
-            f"type='signal',sender='{BUS_NAME}',interface='{INTERFACE}',member='{name}'"
-            for name in signals
-        )
-        for rule in (_OWNER, *wanted):
-            await bus.call(Message(**_DRIVER, member="AddMatch", signature="s", body=[rule]))
+        await driver.follow_owner(bus, BUS_NAME)
+        for name in signals:
+            rule = f"type='signal',sender='{BUS_NAME}',interface='{INTERFACE}',member='{name}'"
+            await driver.follow(bus, rule)
         return made
 
     async def register(self) -> None:
@@ -96,24 +84,10 @@ class Asking:
             AppfwdError: this is none, for now or as long as it may not be (NotAuthorized).
 
         """
-        self._owner = await self._owner_now()
-        try:
-            await self._client.call("RegisterAgent", {})
-        except AppfwdError as error:
-            self.problem = str(error)
-            raise
+        self._owner = await driver.owner_of(self._bus, BUS_NAME)
+        await self._client.call("RegisterAgent", {})
         # The call may have started the daemon.
-        self._owner = self._owner or await self._owner_now()
-        self.problem = ""
-
-    async def pending(self) -> list[Request]:
-        """Return what is asked and not answered.
-
-        Raises:
-            AppfwdError: as the daemon says.
-
-        """
-        return [Request.parse(row) for row in await self._client.call("ListPending", {})]
+        self._owner = self._owner or await driver.owner_of(self._bus, BUS_NAME)
 
     async def answer(
         self, identity: str, answer: str, options: Mapping[str, object]
@@ -131,18 +105,16 @@ class Asking:
 
     async def wait(self) -> None:
         """Return when the bus is lost."""
-        try:
-            await self._bus.wait_for_disconnect()
-        except (EOFError, OSError):
-            return
+        await driver.until_lost(self._bus)
 
     def _heard(self, message: Message) -> bool:
         if message.message_type is not MessageType.SIGNAL:
             return False
         key = (message.interface or "", message.member or "")
-        if message.sender == _BUS and key == (_BUS, "NameOwnerChanged"):
-            if message.signature == "sss" and message.body[0] == BUS_NAME:
-                self._changed(message.body[2])
+        changed = driver.new_owner(message)
+        if changed is not None:
+            if changed[0] == BUS_NAME:
+                self._changed(changed[1])
         elif self._is_daemons(message) and message.signature == _SIGNATURES.get(key):
             take = self._handlers.get(key)
             if take is not None:
@@ -171,17 +143,10 @@ class Asking:
         self._owner = owner
         self._listener.lost()
         if owner:
-            self._registering = asyncio.ensure_future(self._again(self.register))
+            self._registering = asyncio.ensure_future(self._register_again())
 
-    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _register_again(self) -> None:
         try:
-            await work()
+            await self.register()
         except AppfwdError as error:
             log.warning("not registered as an agent: %s", error)
-
-    async def _owner_now(self) -> str:
-        message = Message(**_DRIVER, member="GetNameOwner", signature="s", body=[BUS_NAME])
-        reply = await self._bus.call(message)
-        if reply is None or reply.message_type is MessageType.ERROR:
-            return ""
-        return str(reply.body[0])

@@ -48,11 +48,7 @@ class Client:
             Unavailable: there is none.
 
         """
-        try:
-            return cls(await connect())
-        except (OSError, EOFError) as error:
-            msg = f"The system bus cannot be reached ({error}); is dbus running?"
-            raise Unavailable(msg) from error
+        return cls(await connect())
 
     async def call(self, method: str, *arguments: object) -> Any:
         """Call ``method``; dictionaries of plain values become ``a{sv}``.

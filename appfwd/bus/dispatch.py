@@ -131,11 +131,11 @@ class Dispatcher:
         if not method.wider:
             return method.action, {}
         try:
-            wide = self._manager.widens(*body)
-            return (method.wider if wide else method.action), self._manager.details(*body)
+            wide, about = self._manager.stake(*body)
         except AppfwdError:
             await self._authorised(message, method.action, {})
             raise
+        return (method.wider if wide else method.action), about
 
     async def _hold_there(self, sender: str) -> None:
         """Hold that an agent did not leave the bus before it was registered.

@@ -6,6 +6,7 @@ import socket
 import sys
 from typing import Any
 
+from appfwd.errors import Unavailable
 from appfwd.ports import Rows
 
 # dbus-next loads GLib's bindings wherever they are installed, for an event loop that we don't use.
@@ -79,27 +80,27 @@ async def connect() -> MessageBus:
     """Connect to the system bus.
 
     Raises:
-        OSError, EOFError: there is none.
+        Unavailable: there is none.
 
     """
-    return await _connected(BusType.SYSTEM)
+    return await _connected(BusType.SYSTEM, "The system bus", "is dbus running?")
 
 
 async def connect_session() -> MessageBus:
     """Connect to the session bus.
 
     Raises:
-        OSError, EOFError: there is none, or the environment names none.
+        Unavailable: there is none, or the environment names none.
 
     """
-    return await _connected(BusType.SESSION)
+    return await _connected(BusType.SESSION, "The session bus", "run it in a desktop session.")
 
 
-async def _connected(kind: BusType) -> MessageBus:
+async def _connected(kind: BusType, name: str, remedy: str) -> MessageBus:
     try:
         bus: Any = await MessageBus(bus_type=kind).connect()
-    except (AuthError, InvalidAddressError) as error:
-        raise OSError(str(error)) from error
+    except (OSError, EOFError, AuthError, InvalidAddressError) as error:
+        raise Unavailable(f"{name} cannot be reached ({error}); {remedy}") from error
     bus._writer.sock = _Patient(bus._writer.sock)  # noqa: SLF001 - see _Patient
     found: MessageBus = bus
     return found

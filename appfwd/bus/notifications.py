@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol, Self
 
+from appfwd.bus import driver
 from appfwd.bus.lib import Message, MessageBus, MessageType, Variant, connect_session
 from appfwd.errors import Unavailable
 
 _NAME, _PATH = "org.freedesktop.Notifications", "/org/freedesktop/Notifications"
 _SERVER = {"destination": _NAME, "path": _PATH, "interface": _NAME}
-_BUS = "org.freedesktop.DBus"
-_DRIVER = {"destination": _BUS, "path": "/org/freedesktop/DBus", "interface": _BUS}
-_RULES = (
-    f"type='signal',sender='{_BUS}',interface='{_BUS}',member='NameOwnerChanged',arg0='{_NAME}'",
-    f"type='signal',interface='{_NAME}',path='{_PATH}'",
-)
+_RULE = f"type='signal',interface='{_NAME}',path='{_PATH}'"
 _SIGNATURES = {"ActionInvoked": "us", "NotificationClosed": "uu"}
 #: Seconds that a server may take; the first call may have to start it.
 _PATIENCE = 25.0
@@ -60,20 +56,14 @@ class Notifications:
             Unavailable: there is none.
 
         """
-        try:
-            bus = await connect_session()
-        except (OSError, EOFError) as error:
-            msg = f"The session bus cannot be reached ({error}); run it in a desktop session."
-            raise Unavailable(msg) from error
+        bus = await connect_session()
         made = cls(bus, listener)
         bus.add_message_handler(made._heard)
-        for rule in _RULES:
-            await bus.call(Message(**_DRIVER, member="AddMatch", signature="s", body=[rule]))
-        asked = Message(**_DRIVER, member="GetNameOwner", signature="s", body=[_NAME])
-        reply = await bus.call(asked)
+        await driver.follow_owner(bus, _NAME)
+        await driver.follow(bus, _RULE)
+        owner = await driver.owner_of(bus, _NAME)
         # What the bus told meanwhile of another owner is newer than its answer.
-        if not made._owner and reply is not None and reply.message_type is not MessageType.ERROR:
-            made._owner = reply.body[0]
+        made._owner = made._owner or owner
         return made
 
     async def capabilities(self) -> frozenset[str]:
@@ -116,10 +106,7 @@ class Notifications:
 
     async def wait(self) -> None:
         """Return when the bus is lost."""
-        try:
-            await self._bus.wait_for_disconnect()
-        except (EOFError, OSError):
-            return
+        await driver.until_lost(self._bus)
 
     async def _call(self, member: str, signature: str, body: list[Any], returns: str) -> list[Any]:
         message = Message(**_SERVER, member=member, signature=signature, body=body)
@@ -140,9 +127,10 @@ class Notifications:
     def _heard(self, message: Message) -> bool:
         if message.message_type is not MessageType.SIGNAL:
             return False
-        if message.sender == _BUS and message.member == "NameOwnerChanged":
-            if message.signature == "sss" and message.body[0] == _NAME:
-                self._changed(message.body[2])
+        changed = driver.new_owner(message)
+        if changed is not None:
+            if changed[0] == _NAME:
+                self._changed(changed[1])
         elif self._is_servers(message):
             # In their turn, after whoever waits for a reply that came before.
             soon = asyncio.get_running_loop().call_soon

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from appfwd.bus import driver
 from appfwd.bus.dispatch import Dispatcher
 from appfwd.bus.lib import (
     Message,
     MessageBus,
-    MessageType,
     RequestNameReply,
     Variant,
     connect,
@@ -38,16 +38,6 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 DENIED_AT_ONCE = 64
 _SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
 _AGENT_SIGNATURES = {signal.name: signal.signature for signal in AGENT_SIGNALS}
-#: Connections that leave the bus: agents may be among them.
-_LEFT = (
-    "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
-    "member='NameOwnerChanged',arg2=''"
-)
-_BUS = {
-    "destination": "org.freedesktop.DBus",
-    "path": "/org/freedesktop/DBus",
-    "interface": "org.freedesktop.DBus",
-}
 
 
 class Service:
@@ -68,13 +58,9 @@ class Service:
             Unavailable: there is no bus, or the name is taken or refused.
 
         """
-        try:
-            bus = await connect()
-        except (OSError, EOFError) as error:
-            msg = f"The system bus cannot be reached ({error}); is dbus running?"
-            raise Unavailable(msg) from error
+        bus = await connect()
         service = cls(bus, manager)
-        await bus.call(Message(**_BUS, member="AddMatch", signature="s", body=[_LEFT]))
+        await driver.follow_leaving(bus)
         reply = await bus.request_name(BUS_NAME)
         if reply is not RequestNameReply.PRIMARY_OWNER:
             msg = f"The bus name {BUS_NAME} is taken; is another appfwd running?"
@@ -83,10 +69,7 @@ class Service:
 
     async def wait(self) -> None:
         """Return when the connection is lost."""
-        try:
-            await self._bus.wait_for_disconnect()
-        except (EOFError, OSError):
-            return
+        await driver.until_lost(self._bus)
 
     async def announce(self, old: Stored, new: Stored) -> None:
         """Signal what came and went between two stored states."""
@@ -159,25 +142,18 @@ class Service:
         asyncio.ensure_future(self._send(message))  # noqa: RUF006 - order is kept by the library
 
     def _on_left(self, message: Message) -> bool:
-        """Take note of connections that leave the bus, as the bus itself tells."""
-        if (
-            message.message_type is MessageType.SIGNAL
-            and message.sender == "org.freedesktop.DBus"
-            and message.member == "NameOwnerChanged"
-            and message.signature == "sss"
-            and not message.body[2]
-        ):
-            self._manager.agent_left(message.body[0])
+        """Take note of connections that leave the bus: agents may be among them."""
+        match driver.new_owner(message):
+            case (name, ""):
+                self._manager.agent_left(name)
         return False
 
     async def _send(self, message: Message) -> None:
         await self._bus.send(message)
 
     async def _uid_of(self, sender: str) -> int:
-        reply = await self._bus.call(
-            Message(**_BUS, member="GetConnectionUnixUser", signature="s", body=[sender])
-        )
-        if reply is None or reply.message_type is MessageType.ERROR:
+        reply = await driver.ask(self._bus, "GetConnectionUnixUser", sender)
+        if reply is None:
             msg = "The caller has left the bus."
             raise Unavailable(msg)
         return int(reply.body[0])

@@ -14,11 +14,11 @@ from appfwd.cli.requests import PLANNED
 _DESTINATION = "like 10.0.0.5:3128, 10.0.0.0/8:80-90/tcp, [2001:db8::/32]:443, any:53/udp"
 _DOMAIN = "an SELinux process type, like mozilla_t"
 _EXIT = """exit status: 0 done; 1 failed; 2 wrong arguments; 3 unknown domain; 4 no such grant,
-guard or fence, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7 the policy lacks what
-is asked; 8 another module opens our packets; 9 the policy could not be loaded; 10 nftables refused;
-11 the kernel differs from what was asked; 12 the store failed; 13 busy; 14 the daemon cannot be
-reached. 'explain' exits with 20 where the verdict is denied and 21 where it is partly, and 'apply
---check' with 22 where the document is not in force."""
+guard, fence, block or question, or nothing to confirm; 5 not authorised; 6 SELinux is off; 7
+the policy lacks what is asked; 8 another module opens our packets; 9 the policy could not be
+loaded; 10 nftables refused; 11 the kernel differs from what was asked; 12 the store failed; 13
+busy; 14 the daemon cannot be reached. 'explain' exits with 20 where the verdict is denied and
+21 where it is partly, and 'apply --check' with 22 where the document is not in force."""
 
 
 class _Commands:

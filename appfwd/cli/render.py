@@ -23,8 +23,16 @@ def render(kind: str, value: Any, *, terminal: bool) -> str:
     return "".join(line + "\n" for line in _RENDERERS[kind](value, terminal))
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str], *, terminal: bool) -> Lines:
-    """Yield ``rows`` under ``header``: padded columns for people, tabs for programs."""
+def table(
+    rows: Sequence[Sequence[str]], header: Sequence[str], *, terminal: bool, empty: str = ""
+) -> Lines:
+    """Yield ``rows`` under ``header``: padded columns for people, tabs for programs.
+
+    Where there are none people are told ``empty``, a sentence.
+    """
+    if terminal and empty and not rows:
+        yield empty
+        return
     if not terminal:
         yield from ("\t".join(row) for row in rows)
         return
@@ -62,9 +70,6 @@ def _done(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
 
 
 def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing is guarded, granted or fenced"
-        return
     header = ("ID", "KIND", "DOMAIN", "DIRECTION", "DESTINATION", "SINCE", "NOTE")
     cells = [
         (
@@ -78,7 +83,9 @@ def _list(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: 
         )
         for row in rows
     ]
-    yield from table(cells, header, terminal=terminal)
+    yield from table(
+        cells, header, terminal=terminal, empty="nothing is guarded, granted or fenced"
+    )
 
 
 def _notes(row: Mapping[str, Any]) -> Iterator[str]:
@@ -135,11 +142,13 @@ def _explain(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT00
 
 
 def _who_reaches(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "no domain reaches it"
-        return
     cells = [(r["domain"], r["verdict"], r["through"], ",".join(r["labels"])) for r in rows]
-    yield from table(cells, ("DOMAIN", "VERDICT", "THROUGH", "LABELS"), terminal=terminal)
+    yield from table(
+        cells,
+        ("DOMAIN", "VERDICT", "THROUGH", "LABELS"),
+        terminal=terminal,
+        empty="no domain reaches it",
+    )
 
 
 def _plan(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
@@ -151,9 +160,6 @@ def _export(value: Mapping[str, Any], _terminal: bool) -> Lines:  # noqa: FBT001
 
 
 def _types(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "the policy lets it do nothing with packets"
-        return
     cells = [
         (
             row["source"],
@@ -166,16 +172,15 @@ def _types(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa:
         for row in rows
     ]
     header = ("SOURCE", "TARGET", "PERMISSIONS", "KIND", "HOLDS", "CONDITION")
-    yield from table(cells, header, terminal=terminal)
+    yield from table(
+        cells, header, terminal=terminal, empty="the policy lets it do nothing with packets"
+    )
 
 
 def _domains(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing runs there"
-        return
     cells = [line for row in rows for line in _domain_lines(row, terminal=terminal)]
     header = ("DOMAIN", "PROCESSES", "GRANTS", "CONNECTED", "PROGRAMS")
-    yield from table(cells, header, terminal=terminal)
+    yield from table(cells, header, terminal=terminal, empty="nothing runs there")
 
 
 def _domain_lines(row: Mapping[str, Any], *, terminal: bool) -> Iterator[tuple[str, ...]]:
@@ -233,9 +238,6 @@ def _labels(value: Mapping[str, Any], terminal: bool) -> Lines:  # noqa: FBT001
 
 
 def _observed(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing was observed; 'appfwctl bridge observe' records what has no label"
-        return
     cells = [
         (
             row["domain"],
@@ -254,7 +256,12 @@ def _observed(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # no
         *("DOMAIN", "DIRECTION", "DESTINATION", "COUNT", "FIRST", "LAST"),
         *("IF-CLOSED", "LABEL", "REMEDY"),
     )
-    yield from table(cells, header, terminal=terminal)
+    yield from table(
+        cells,
+        header,
+        terminal=terminal,
+        empty="nothing was observed; 'appfwctl bridge observe' records what has no label",
+    )
 
 
 def _fate(row: Mapping[str, Any]) -> str:
@@ -293,9 +300,6 @@ def _mode(mode: str, *, strict: bool) -> str:
 
 
 def _denied(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing was refused"
-        return
     cells = [
         (
             row["domain"],
@@ -309,13 +313,10 @@ def _denied(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa
         for row in rows
     ]
     header = ("DOMAIN", "DIRECTION", "DESTINATION", "COUNT", "FIRST", "LAST", "CAUSE")
-    yield from table(cells, header, terminal=terminal)
+    yield from table(cells, header, terminal=terminal, empty="nothing was refused")
 
 
 def _pending(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing is asked"
-        return
     cells = [
         (
             row["id"],
@@ -329,19 +330,16 @@ def _pending(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noq
         for row in rows
     ]
     header = ("ID", "DOMAIN", "DIRECTION", "DESTINATION", "PROBABLY", "COUNT", "LAST")
-    yield from table(cells, header, terminal=terminal)
+    yield from table(cells, header, terminal=terminal, empty="nothing is asked")
 
 
 def _blocked(rows: Sequence[Mapping[str, Any]], terminal: bool) -> Lines:  # noqa: FBT001
-    if not rows and terminal:
-        yield "nothing is blocked"
-        return
     cells = [
         (row["domain"], row["direction"], row["destination"], when(row["at"]), str(row["uid"]))
         for row in rows
     ]
     header = ("DOMAIN", "DIRECTION", "DESTINATION", "SINCE", "BY-UID")
-    yield from table(cells, header, terminal=terminal)
+    yield from table(cells, header, terminal=terminal, empty="nothing is blocked")
 
 
 _RENDERERS: Mapping[str, Callable[[Any, bool], Lines]] = {

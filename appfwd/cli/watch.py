@@ -96,7 +96,10 @@ class Watcher:
             gone = self._board.withdrawn(identity)
             if gone is not None:
                 self._write(f"no longer asked ({harmless(why)}): {question(gone)}")
-                self._show() if gone is current else self._write_keys()
+                if gone is current:
+                    self._show()
+                else:
+                    self._write_keys()
 
     def told(self, signal: str, body: list[Any]) -> None:
         """Show denials or observations."""

@@ -127,6 +127,16 @@ def parse_packet_record(text: str) -> PacketRecord | None:
     )
 
 
+def named_remote(record: PacketRecord) -> AddressRange | None:
+    """Return a record's remote end; None where no destination can name it.
+
+    That is where there is none, or an IPv4-mapped address.
+    """
+    remote = record.remote
+    mapped = remote is not None and remote.family is Family.IPV6 and remote.first >> 32 == _MAPPED
+    return None if mapped else remote
+
+
 def observation_of(record: PacketRecord) -> Observation | None:
     """Return what a record tells of unlabelled traffic; None where it tells nothing of it.
 
@@ -135,10 +145,8 @@ def observation_of(record: PacketRecord) -> Observation | None:
     share a label. A remote end that no destination can name (none, or an IPv4-mapped address)
     makes no observation.
     """
-    remote = record.remote
+    remote = named_remote(record)
     if not record.granted or record.label not in SEEN_TYPES or remote is None:
-        return None
-    if remote.family is Family.IPV6 and remote.first >> 32 == _MAPPED:
         return None
     outbound = record.permission == "send"
     port = record.remote_port if outbound else record.local_port

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from appfwd.core.avc import FIRST_TYPES, PacketRecord
+from appfwd.core.avc import FIRST_TYPES, PacketRecord, named_remote
 from appfwd.core.lines import within
 from appfwd.core.machine import Machine
-from appfwd.model.addresses import AddressRange, Family
+from appfwd.model.addresses import AddressRange
 from appfwd.model.destination import Destination, Direction
 from appfwd.model.observation import Observation
 from appfwd.model.services import PORT_PROTOCOLS, PORTS, Interval, Service
 from appfwd.model.state import Settings
 
 _UDP = frozenset({17, 136})
-_MAPPED = 0xFFFF  # what stands before the last 32 bits of an IPv4-mapped address (RFC 4291)
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,8 @@ class Denial:
 
 def refusal_of(record: PacketRecord) -> Refusal | None:
     """Return what a record tells of a refusal; None where it is none, or names no remote end."""
-    remote = record.remote
+    remote = named_remote(record)
     if record.granted or remote is None:
-        return None
-    if remote.family is Family.IPV6 and remote.first >> 32 == _MAPPED:
         return None
     return Refusal(
         record.domain,
@@ -72,11 +69,10 @@ def denial_of(refusal: Refusal, machine: Machine, settings: Settings) -> Denial:
     """Return the denial that a refusal is, on a machine as it is now."""
     direction, port, opening = _opened(refusal, machine.ephemeral)
     protocol = _protocol(refusal.label, direction, port, machine, settings)
-    service = Service(protocol, None if port is None else (port, port))
     if direction is Direction.IN and protocol in _UDP and refusal.sent:
         # A server's answer by a protocol without connections may as well be a client's question.
         direction, port = Direction.OUT, refusal.remote_port
-        service = Service(protocol, None if port is None else (port, port))
+    service = Service(protocol, None if port is None else (port, port))
     place = Destination(direction, refusal.remote, service)
     # Without a port, and a label that says it all, the whole host would be asked for.
     told = not _says_nothing(refusal, machine, settings)
@@ -88,10 +84,8 @@ def denial_of(refusal: Refusal, machine: Machine, settings: Settings) -> Denial:
 def is_askable(place: Destination, machine: Machine) -> bool:
     """Tell whether a stored denial of ``place`` was askable, as far as that can be told later."""
     port = place.service.ports
-    ephemeral = machine.ephemeral
     return place.is_point and not (
-        place.direction is Direction.IN
-        and (port is None or ephemeral.first <= port[0] <= ephemeral.last)
+        place.direction is Direction.IN and (port is None or port[0] in machine.ephemeral)
     )
 
 
@@ -103,10 +97,10 @@ def _opened(refusal: Refusal, ephemeral: Interval) -> tuple[Direction, int | Non
     near, far = refusal.local_port, refusal.remote_port
     if near is None or far is None:
         return (Direction.OUT if refusal.sent else Direction.IN), None, refusal.sent
-    client = ephemeral.first <= near <= ephemeral.last
+    client = near in ephemeral
     if not refusal.sent:
         return Direction.IN, near, not client
-    answers = not client and ephemeral.first <= far <= ephemeral.last
+    answers = not client and far in ephemeral
     return (Direction.IN, near, True) if answers else (Direction.OUT, far, True)
 
 

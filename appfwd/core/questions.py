@@ -249,5 +249,5 @@ def _is_open(question: Question, now: float) -> bool:
 
 
 def _within(since: float | None, now: float, seconds: float) -> bool:
-    """Tell whether something was not so long ago; a time to come, of a clock set back, was."""
+    """Tell whether something was no longer ago. A time to come, of a clock set back, was not."""
     return since is not None and since <= now < since + seconds

@@ -31,6 +31,11 @@ class Answer(NamedTuple):
     allows: bool
     places: tuple[Destination, ...]
 
+    @property
+    def domain(self) -> str:
+        """The domain that the question is of."""
+        return self.question.observation.domain
+
 
 class Answers(Parts):
     """What is refused, asked and answered."""
@@ -64,20 +69,25 @@ class Answers(Parts):
             AppfwdError: nothing was changed, and it can still be answered.
 
         """
-        asked = self.asked_answer(identity, answer, options)
-        question, (place, *_) = asked.question, asked.places
-        domain = question.observation.domain
-        if not asked.allows:
-            for one in asked.places:
-                await self._asker.block(caller, Block(domain, one))
-            return {"answer": answer, "destination": str(place), "id": ""}
+        asked = self._asked_answer(identity, answer, options)
+        with self._asker.answering(asked.question):
+            number = await (
+                self._allow(caller, asked, options) if asked.allows else self._block(caller, asked)
+            )
+        return {"answer": answer, "destination": str(asked.places[0]), "id": number}
+
+    async def _allow(self, caller: Caller, asked: Answer, options: Options) -> str:
         self._hold_active()
         end = end_of({k: v for k, v in options.items() if k != "scope"}, self._reconciler.session)
-        grant = Grant(await self._domain(domain), place)
-        number = await self._asker.allow(caller, question, grant, end)
-        return {"answer": answer, "destination": str(place), "id": number}
+        grant = Grant(await self._domain(asked.domain), asked.places[0])
+        return await self._asker.allow(caller, asked.question, grant, end)
 
-    def asked_answer(self, identity: str, answer: str, options: Options) -> Answer:
+    async def _block(self, caller: Caller, asked: Answer) -> str:
+        for one in asked.places:
+            await self._asker.block(caller, Block(asked.domain, one))
+        return ""
+
+    def _asked_answer(self, identity: str, answer: str, options: Options) -> Answer:
         """Return what an answer comes to; nothing is done.
 
         Raises:
@@ -102,21 +112,22 @@ class Answers(Parts):
             raise InvalidOption(f"Option 'scope' is one of {names} here, not {shown(scope)}.")
         return Answer(question, allows, known[scope])
 
-    def widens(self, identity: str, answer: str, options: Options) -> bool:
-        """Tell whether an answer allows more than was asked for. Raises as asked_answer."""
-        asked = self.asked_answer(identity, answer, options)
-        return asked.allows and asked.places != (asked.question.observation.destination,)
+    def stake(self, identity: str, answer: str, options: Options) -> tuple[bool, Mapping[str, str]]:
+        """Return whether an answer allows more than was asked, and what it is about.
 
-    def details(self, identity: str, answer: str, options: Options) -> Mapping[str, str]:
-        """Return what an answer is about, for whoever authorises it. Raises as asked_answer."""
-        asked = self.asked_answer(identity, answer, options)
-        one, (place, *_) = asked.question.observation, asked.places
-        return {
-            "domain": one.domain,
+        Raises:
+            NotFound, InvalidArgument, InvalidOption: there is no such question or answer.
+
+        """
+        asked = self._asked_answer(identity, answer, options)
+        place = asked.places[0]
+        about = {
+            "domain": asked.domain,
             "destination": str(place),
             "direction": place.direction.value,
             "answer": answer,
         }
+        return asked.allows and place != asked.question.observation.destination, about
 
     async def register_agent(self, caller: Caller, options: Options) -> None:
         """Have the caller asked about denials, until it leaves the bus.

@@ -42,6 +42,10 @@ class Interval:
     first: int
     last: int
 
+    def __contains__(self, number: int) -> bool:
+        """Tell whether a number is one of these."""
+        return self.first <= number <= self.last
+
     def overlaps(self, other: Interval) -> bool:
         """Tell whether the two share a number."""
         return self.first <= other.last and other.first <= self.last

@@ -138,6 +138,10 @@ class Control:
         self.heard(texts)
         return True
 
+    async def do_answering(self) -> bool:
+        """Tell whether a question is being answered."""
+        return any(one.answering for one in self.asker._questions.all())
+
     async def do_agents(self) -> list[int]:
         """Return the users of the registered agents."""
         return [agent.uid for agent in self.asker._o.agents._agents.values()]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from appfwd.errors import Busy, InvalidArgument, InvalidOption, NotAuthorized, NotFound
-from tests.bus.peer import DRIVER, Peer, Refused, bare
+from tests.bus.peer import DRIVER, Peer, Refused, bare, body_of, manager_call
 from tests.bus.records import OURS, deny, refused
 from tests.bus.running import Daemon
 from tests.bus.samples import ASKED, uid_for
@@ -220,3 +221,24 @@ def test_inbound_is_asked_with_its_local_port(daemon: Daemon, root: Peer) -> Non
     (row,) = root.call("ListPending", {})
     assert (row["direction"], row["destination"]) == ("in", "10.0.0.9:8080/tcp")
     assert OURS not in row["destination"]
+
+
+@pytest.mark.parametrize("held", ["read", "save"])
+def test_of_two_answers_at_once_one_alone_counts(daemon: Daemon, root: Peer, held: str) -> None:
+    """Whatever the first one waits for: the policy to be asked, or the store."""
+    deny(daemon)
+    daemon.tell("hold", at=held)
+    if held == "read":
+        daemon.tell("domains", names=["mozilla_t", "squid_t"])  # the policy is asked anew
+    with daemon.peer() as other:
+        first = root.send(manager_call("Answer", ASKED, "allow", {}))
+        end = time.monotonic() + 2
+        while not daemon.tell("answering") and time.monotonic() < end:
+            pass
+        for answer in ("block", "allow"):
+            with pytest.raises(Refused) as caught:
+                other.call("Answer", ASKED, answer, {})
+            assert caught.value.name == NotFound.dbus_name()
+        daemon.tell("release", at=held)
+        assert bare(body_of(root.reply_to(first))[0])["answer"] == "allow"
+    assert root.call("ListBlocked", {}) == []

@@ -125,7 +125,8 @@ class Desk:
         one = Observation("a_t", place(where))
         question = self.asker.question(id_of(one))
         grant = Grant("a_t", place(granted or where))
-        return await self.asker.allow(caller, question, grant, After(600.0))
+        with self.asker.answering(question):
+            return await self.asker.allow(caller, question, grant, After(600.0))
 
     def pending(self) -> list[str]:
         return [one.destination for one in self.asker.pending()]

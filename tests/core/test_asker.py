@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from appfwd.asking import asker
 from appfwd.asking.agents import AGENTS_AT_MOST, AGENTS_OF_ONE
 from appfwd.asking.asker import Asker
 from appfwd.core.questions import OPEN_OF_ONE, id_of
@@ -324,5 +325,38 @@ def test_the_peers_name_follows_where_it_is_known() -> None:
         assert (first.name, last.name) == ("", "proxy.example.net")
         others = [one.name for one in desk.voice.requests if one.destination != HOST]
         assert others == [""]
+
+    run(story)
+
+
+def test_what_could_not_be_made_ready_is_tried_again_with_the_next_denial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asker, "_READY_PAUSE", 0.0)
+    monkeypatch.setattr(asker, "_READY_SHARE", 0)
+
+    async def story(desk: Desk) -> None:
+        await desk.fence("b_t")
+        loads = desk.world.machine.loads
+        refused: list[str] = []
+
+        def fail(operation: str) -> None:
+            if operation.startswith("install") and not refused:
+                refused.append(operation)
+                raise PolicyLoadFailed("no")
+
+        desk.world.fail = fail
+        await desk.deny(text())
+        await until(lambda: refused)
+        assert desk.world.machine.loads == loads
+        await desk.deny(text())
+        await until(lambda: desk.world.machine.loads > loads)
+        question = desk.asker.question(id_of(Observation("a_t", place(HOST))))
+        await until(lambda: desk.asker._is_ready(question))
+        await desk.fence("c_t")
+        assert not desk.asker._is_ready(question), "others' fences change who a label is for"
+        loads = desk.world.machine.loads
+        await desk.deny(text())
+        await until(lambda: desk.world.machine.loads > loads)
 
     run(story)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from appfwd.access import AccessCheck
 from appfwd.core.baseline import Baseline, baseline_of
 from appfwd.core.compiler import Artefacts, compile_state
 from appfwd.core.effects import unfenced
@@ -27,13 +28,14 @@ from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, pl
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
-from appfwd.core.verify import access_wanted, verify, verify_exclusive, verify_module
+from appfwd.core.verify import verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
-from appfwd.errors import PolicyUnsupported, VerifyFailed
+from appfwd.errors import PolicyUnsupported, TableFailed, VerifyFailed
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.stopwatch import Stopwatch
 from appfwd.turns import Aside
 
 log = logging.getLogger(__name__)
@@ -67,9 +69,14 @@ class Kernel:
 
     def __init__(self, adapters: Adapters) -> None:
         self._a = adapters
+        self._access = AccessCheck(adapters.selinux)
+        #: What was found right last, while nothing was written since.
+        self._settled: tuple[Machine, Snapshot] | None = None
+        #: The last compile, with what it is of.
+        self._compiled: tuple[DesiredState, Machine, Collection[Grant], Artefacts] | None = None
         self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
         self._reading = asyncio.Lock()
-        self._settled_at: int | None = None
+        self._loads_seen: int | None = None
         #: The module that :meth:`make` is loading.
         self._loading: Module | None = None
         #: The state that the table is of, on the way of :meth:`make`; None where that is not known.
@@ -81,6 +88,8 @@ class Kernel:
         #: What :meth:`make` left last; None where it did nothing, or failed.
         self.worked: Work | None = None
         self.rivals: tuple[Rival, ...] = ()
+        #: Of the change under way, or of the last one.
+        self.stopwatch = Stopwatch()
 
     async def policy(self) -> LoadedPolicy:
         """Return what the loaded policy says, asked anew after every policy load."""
@@ -130,7 +139,7 @@ class Kernel:
 
         Where it failed with them it would fail again, so that is no reason to try.
         """
-        return self._settled_at == self._a.selinux.policy_load()
+        return self._loads_seen == self._a.selinux.policy_load()
 
     async def look_for_rivals(self) -> None:
         """Read all of nftables for other tables that label packets; see :attr:`rivals`.
@@ -212,36 +221,83 @@ class Kernel:
         first: Snapshot | None = None
         worked = False
         for _ in range(_ROUNDS):
-            machine = await self._machine_to_make_for()
-            wanted = await self._aside.run(self._compile, state, machine, ready)
-            snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
+            machine, wanted = await self._wanted(state, ready)
+            # The table has an owner, so what was found right is right until we write. Were it not,
+            # the transaction would fail, or what is read back differ.
+            remembered = None if first or self.table_of is None else self._remembered(machine)
+            snapshot = remembered or await self._read(machine)
             first = first or snapshot
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
             unlabeled = machine.contexts.unlabeled
-            steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
-            if not steps:
+            with self.stopwatch.stage("plan"):
+                steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
+            if not steps and not remembered:
                 break
-            worked = True
-            for step in steps:
-                await self._apply(step, wanted)
-                if isinstance(step, ApplyTable):
-                    self.table_of = state
-        try:
-            await self._aside.run(verify, snapshot, wanted)
-        except VerifyFailed:
-            log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
-            raise
-        self._verify_access(wanted, machine)
-        if wanted.module.strict and not self._a.selinux.always_checks():
-            msg = "The kernel does not check packets without labels, though policy asks it to."
-            raise VerifyFailed(msg)
+            try:
+                await self._take(steps, wanted, state)
+            except TableFailed:
+                if not remembered:
+                    raise
+                log.warning("reading the table anew")
+            else:
+                worked = worked or bool(steps)
+        await self._verify(machine, wanted, snapshot)
         if worked and first is not None:
             self.worked = await self._aside.run(work_of, first, snapshot)
         return worked
 
+    async def _wanted(
+        self, state: DesiredState, ready: Collection[Grant]
+    ) -> tuple[Machine, Artefacts]:
+        """Return the machine, and what ``state`` comes to on it."""
+        with self.stopwatch.stage("policy"):
+            machine = await self._machine_to_make_for()
+        if self._compiled is not None:
+            *of, wanted = self._compiled
+            if of[0] is state and of[1] == machine and of[2] is ready:
+                return machine, wanted
+        with self.stopwatch.stage("compile"):
+            wanted = await self._aside.run(self._compile, state, machine, ready)
+        self._compiled = (state, machine, ready, wanted)
+        return machine, wanted
+
+    def _remembered(self, machine: Machine) -> Snapshot | None:
+        if self._settled is None or self._settled[0] != machine:
+            return None
+        return self._settled[1]
+
+    async def _read(self, machine: Machine) -> Snapshot:
+        with self.stopwatch.stage("list"):
+            listing = await self.listing()
+        with self.stopwatch.stage("decode"):
+            return await self._aside.run(self.snapshot_of, listing, machine)
+
+    async def _take(self, steps: Sequence[Step], wanted: Artefacts, state: DesiredState) -> None:
+        for step in steps:
+            with self.stopwatch.stage("nft" if isinstance(step, ApplyTable) else "load"):
+                await self._apply(step, wanted)
+            if isinstance(step, ApplyTable):
+                self.table_of = state
+
+    async def _verify(self, machine: Machine, wanted: Artefacts, snapshot: Snapshot) -> None:
+        with self.stopwatch.stage("verify"):
+            try:
+                await self._aside.run(verify, snapshot, wanted)
+            except VerifyFailed:
+                log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
+                raise
+        with self.stopwatch.stage("access"):
+            load = self._loads_seen or 0
+            ready = replace(wanted.module, types={**wanted.ready.types, **wanted.module.types})
+            await self._aside.run(self._access.hold, ready, machine.contexts, load)
+        if wanted.module.strict and not self._a.selinux.always_checks():
+            msg = "The kernel does not check packets without labels, though policy asks it to."
+            raise VerifyFailed(msg)
+        self._settled = (machine, snapshot)
+
     async def _machine_to_make_for(self) -> Machine:
-        self._settled_at = self._a.selinux.policy_load()
+        self._loads_seen = self._a.selinux.policy_load()
         return await self.machine()
 
     def _compile(
@@ -265,6 +321,7 @@ class Kernel:
 
     async def _apply(self, step: Step, wanted: Artefacts) -> None:
         log.info("applying: %s", type(step).__name__)
+        self._settled = None
         if isinstance(step, ApplyTable):
             await self._a.nft.run(step.commands)
             return
@@ -288,16 +345,3 @@ class Kernel:
                 self._loading = None
         if self._overtaken:
             raise Overtaken
-
-    def _verify_access(self, wanted: Artefacts, machine: Machine) -> None:
-        unlabeled = machine.contexts.unlabeled
-        for domain in sorted(wanted.module.fenced):
-            if not self._a.selinux.access(domain, unlabeled).isdisjoint({"send", "recv"}):
-                msg = f"The kernel lets {domain} use unlabelled packets, though it is fenced."
-                raise VerifyFailed(msg)
-        for (domain, name), needed in access_wanted(wanted.module, machine.contexts).items():
-            missing = needed - self._a.selinux.access(domain, name)
-            if missing:
-                what = " and ".join(sorted(missing))
-                msg = f"The kernel does not give {domain} the right to {what} on {name}."
-                raise VerifyFailed(msg)

@@ -22,6 +22,7 @@ from appfwd.model.changes import Change, end_grants_at, end_these, end_trials, e
 from appfwd.model.ends import End, Finish, Moment, Session, WithBoot, WithSession
 from appfwd.model.state import DesiredState, Grant, Member, Trial, describe, place
 from appfwd.ports import Store, Stored
+from appfwd.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -280,6 +281,7 @@ class Reconciler:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         old = self._stored
+        stopwatch = self._kernel.stopwatch = Stopwatch()
         state, owners, taken = old.state, {}, []
         for entry in batch:
             try:
@@ -298,20 +300,23 @@ class Reconciler:
         state = state.begun(self._clock(), self._now())
         if state != old.state:
             try:
-                self._stored = await self._store.save(state, self._now(), owners)
+                with stopwatch.stage("store"):
+                    self._stored = await self._store.save(state, self._now(), owners)
             except BaseException:
                 await self._roll_back(old.state)
                 raise
         self.problem = None
         self._tell_ended(old.state)
         try:  # before the replies, so that who called was told of it by then
-            await self.on_change(old, self._stored)
+            with stopwatch.stage("announce"):
+                await self.on_change(old, self._stored)
         except Exception:  # the change is in force and durable, whoever could not be told
             log.exception("a change could not be announced")
         finally:
             for entry in taken:
                 if not entry.done.done():
                     entry.done.set_result(self._stored)
+            log.debug("%d changes: %s", len(taken), stopwatch)
 
     async def _make_or_roll_back(
         self, state: DesiredState, old: DesiredState, ready: frozenset[Grant]

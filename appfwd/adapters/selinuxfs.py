@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from appfwd.errors import SelinuxDisabled
@@ -17,11 +18,21 @@ _OFF = (
 )
 
 
+@dataclass(frozen=True)
+class _Packets:
+    """What the loaded policy calls packets: the class's number, and its permissions' bits."""
+
+    contexts: KernelContexts
+    index: str
+    permissions: tuple[tuple[str, int], ...]
+
+
 class SelinuxFs:
     """Answers from selinuxfs; every call reads the kernel anew."""
 
     def __init__(self, root: Path = _ROOT) -> None:
         self._root = root
+        self._packets: tuple[int, _Packets] | None = None
 
     def contexts(self) -> KernelContexts:
         """Return the contexts of the kernel's initial SIDs and of this process.
@@ -80,11 +91,9 @@ class SelinuxFs:
             SelinuxDisabled: there is no selinuxfs.
 
         """
-        packet = self.contexts()
-        query = (
-            f"{packet.packet_context(domain)} {packet.packet_context(packet_type)} "
-            f"{self._read('class/packet/index').strip()}"
-        )
+        packets = self._known_packets()
+        context = packets.contexts.packet_context
+        query = f"{context(domain)} {context(packet_type)} {packets.index}"
         try:
             handle = os.open(self._root / "access", os.O_RDWR)
         except OSError:
@@ -96,11 +105,21 @@ class SelinuxFs:
             return frozenset()
         finally:
             os.close(handle)
-        return frozenset(name for name, bit in self._permissions() if allowed & bit)
+        return frozenset(name for name, bit in packets.permissions if allowed & bit)
 
-    def _permissions(self) -> list[tuple[str, int]]:
+    def _known_packets(self) -> _Packets:
+        """Return how packets are asked about, read anew after each policy load."""
+        load = self.policy_load()
+        if self._packets is None or self._packets[0] != load:
+            found = _Packets(
+                self.contexts(), self._read("class/packet/index").strip(), self._permissions()
+            )
+            self._packets = load, found
+        return self._packets[1]
+
+    def _permissions(self) -> tuple[tuple[str, int], ...]:
         folder = self._root / "class/packet/perms"
-        return [(entry.name, 1 << (int(entry.read_text()) - 1)) for entry in folder.iterdir()]
+        return tuple((entry.name, 1 << (int(entry.read_text()) - 1)) for entry in folder.iterdir())
 
     def _read(self, name: str) -> str:
         try:

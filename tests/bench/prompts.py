@@ -19,6 +19,8 @@ from tests.guest.place import HOST
 
 ROUNDS, FIRST = 20, 4000
 PATIENCE = 60.0
+#: Seconds after a denial in which nothing is looked at: looking takes the guest's processor.
+QUIET = 2.0
 PROMISED_MS = 200.0
 _LINE = re.compile(r"asked (\w+) with notification \d+")
 #: Answers over one connection, so that no start of a program is measured.
@@ -65,6 +67,7 @@ def measure() -> Times:
 def _round(firewall: Firewall, port: int) -> tuple[float, float]:
     guest = firewall.guest
     assert guest.probe.reach("mozilla_t", (HOST, port)) != "ok"
+    time.sleep(QUIET)
     row = _until_asked(firewall, f"{HOST}:{port}/tcp")
     shown = _until_shown(firewall, str(row["id"]))
     took = guest.run(["python3", "-c", _ANSWER, str(row["id"])], check=True, timeout=SECONDS).out

@@ -52,6 +52,8 @@ class FakeKernel:
         self.twist: Mapping[str, Any] = {}
         #: Permissions that the kernel withholds although policy gives them.
         self.withheld: frozenset[str] = frozenset()
+        #: The access vectors that were asked for, as (domain, packet type).
+        self.asked: list[tuple[str, str]] = []
 
     def adapters(self) -> Adapters:
         """Return this machine as the kernel's side takes it."""
@@ -101,6 +103,7 @@ class FakeKernel:
         return True
 
     def access(self, domain: str, packet_type: str) -> frozenset[str]:
+        self.asked.append((domain, packet_type))
         return self.model.loaded().permissions(domain, packet_type) - self.withheld
 
     def always_checks(self) -> bool:

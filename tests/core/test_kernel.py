@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appfwd.core.nft import delete_commands
+from appfwd.core.plan import ApplyTable
+from appfwd.core.table import Table
 from appfwd.errors import NotExclusive, PolicyUnsupported, TableFailed, VerifyFailed
 from appfwd.kernel import Kernel
 from appfwd.model.policy import LoadedPolicy, Rights
@@ -18,6 +22,7 @@ from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.fakes import FakeKernel
 from tests.core.kernelmodel import KernelModel
+from tests.core.nftmodel import Refused
 from tests.core.samples import DOMAINS, make_policy, points_of, policies, states
 from tests.core.stories import state_of
 
@@ -118,6 +123,76 @@ def test_what_the_kernel_withholds_is_found() -> None:
     machine.withheld = frozenset({"recv"})
     with pytest.raises(VerifyFailed, match=f"right to recv on {ONLY_A}"):
         _make(machine, GUARDED)
+
+
+def _in_a_row(machine: FakeKernel, *states: DesiredState, between: Callable[[], None]) -> None:
+    """Bring a machine to states, each known to be the one before the next."""
+    kernel = Kernel(machine.adapters())
+
+    async def story() -> None:
+        before = None
+        for state in states:
+            await kernel.make(state, before)
+            before = state
+            between()
+
+    asyncio.run(story())
+
+
+def test_the_kernel_is_asked_about_a_type_once_a_load() -> None:
+    """A type may have hundreds of users."""
+    machine = FakeKernel(make_policy())
+    more = state_of("10.0.0.5", "10.0.0.6", grants=(("a_t", "10.0.0.5"),))
+    _in_a_row(machine, GUARDED, more, GUARDED, between=lambda: machine.asked.append(("", "")))
+    turns = "".join("|" if one == ("", "") else "." for one in machine.asked).split("|")
+    assert len(turns[0]) > 0
+    assert turns[2] == ""
+    assert len(machine.asked) == len(set(machine.asked)) + 2
+
+
+def test_after_a_commit_of_booleans_it_is_asked_anew() -> None:
+    machine = FakeKernel(make_policy())
+
+    def commit() -> None:
+        machine.loads += 1
+        machine.withheld = frozenset({"recv"})
+
+    with pytest.raises(VerifyFailed, match=f"right to recv on {ONLY_A}"):
+        _in_a_row(machine, GUARDED, replace(GUARDED, settings=GUARDED.settings), between=commit)
+
+
+def test_a_change_reads_the_table_once_after_writing_it() -> None:
+    machine = FakeKernel(make_policy())
+    _make(machine, GUARDED)
+    machine.faults.calls.clear()
+    guards = state_of("10.0.0.5", "10.0.0.6", grants=(("a_t", "10.0.0.5"),))
+    _in_a_row(machine, GUARDED, guards, between=lambda: machine.faults.calls.append("|"))
+    calls = [one.split(maxsplit=1)[0] for one in machine.faults.calls if one != "query"]
+    assert " ".join(calls).endswith("| table list |")
+
+
+@pytest.mark.parametrize("spoil", ["elements", "foreign", "gone"])
+def test_a_table_that_others_changed_since_is_read_anew(spoil: str) -> None:
+    """Nobody can, since it has an owner; were that not so, no reply would be wrong."""
+    machine = FakeKernel(make_policy())
+    nft, run = machine.model.nft, machine.run
+
+    async def refuse(commands: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            await run(commands)
+        except Refused as error:
+            raise TableFailed(str(error)) from error
+
+    machine.run = refuse  # type: ignore[method-assign]
+    guards = state_of("10.0.0.5", "10.0.0.6", grants=(("a_t", "10.0.0.5"),))
+    spoils: dict[str, Callable[[], None]] = {
+        "elements": lambda: nft.elements.update(out_guard4={}),
+        "foreign": lambda: nft.foreign.append({"counter": {"name": "theirs"}}),
+        "gone": lambda: machine.model.apply(ApplyTable(tuple(delete_commands()), Table())),
+    }
+    left = [spoils[spoil]]
+    _in_a_row(machine, GUARDED, guards, between=lambda: left.pop()() if left else None)
+    assert _make(machine, guards) is False
 
 
 def test_a_table_that_is_not_what_was_written_is_found() -> None:

@@ -18,8 +18,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "core": ("errors", "model", "core"),
     "ports": ("model",),
     "turns": (),
-    "kernel": ("errors", "model", "core", "ports", "turns"),
-    "reconciler": ("errors", "model", "ports", "kernel"),
+    "stopwatch": (),
+    "access": ("errors", "model", "core", "ports"),
+    "kernel": ("errors", "model", "core", "ports", "access", "stopwatch", "turns"),
+    "reconciler": ("errors", "model", "ports", "kernel", "stopwatch"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
     "listening": ("errors", "model", "core", "ports", "listening"),
     "asking": (

@@ -2,19 +2,21 @@
 
 At most :data:`SHOWN_AT_MOST` are shown at once; others wait. What times out or is dismissed is
 only forgotten here: the question stays with the daemon. An action counts where its key is the one
-of the question that its notification shows.
+of the question that its notification shows, and not at once: a click that was meant for what stood
+there before would answer a question that nobody has read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from appfwd.agent import texts
-from appfwd.agent.texts import ANSWERS, BACK, MORE, Text
+from appfwd.agent.texts import ANSWERS, BACK, CLICK, MORE, About
 from appfwd.errors import AppfwdError
 from appfwd.model.request import Request
 
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Questions shown at once, and those that wait to be.
 SHOWN_AT_MOST, WAITING_AT_MOST = 5, 64
+#: Seconds for which a notification stands where it stands before a button of it answers.
+SETTLED = 0.5
 
 Reply = Callable[[str, str, Mapping[str, object]], Awaitable[Mapping[str, Any]]]
 
@@ -31,6 +35,10 @@ class Server(Protocol):
 
     async def capabilities(self) -> frozenset[str]:
         """Return what it can do. Raises Unavailable."""
+        ...
+
+    async def name(self) -> str:
+        """Return what it is called. Raises Unavailable."""
         ...
 
     async def notify(
@@ -50,26 +58,35 @@ class _Prompt:
 
     ``replaces`` is the number of the notification that the next one takes the place of. ``due``
     is whether it is about to be shown: what is said once more before that is said together.
+    ``since`` is when its page was shown first, or came back.
     """
 
     request: Request
     number: int = 0
     replaces: int = 0
-    more: bool = False
+    page: int = 0
+    since: float = 0.0
     due: bool = False
     gone: bool = False
 
 
 class Prompts:
-    """Asks through a server, and answers by ``reply``; ``seconds`` is how long each is shown."""
+    """Asks through a server, and answers by ``reply``; ``seconds`` is how long each is shown.
+
+    ``clock`` gives seconds that only go forward.
+    """
 
     server: Server
 
-    def __init__(self, reply: Reply, seconds: float = 60.0) -> None:
-        self._reply, self._seconds = reply, seconds
+    def __init__(
+        self, reply: Reply, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reply, self._seconds, self._clock = reply, seconds, clock
+        #: When a notification went last, so that others may have moved to where it stood.
+        self._moved = 0.0
         self._shown: dict[str, _Prompt] = {}
         self._waiting: dict[str, Request] = {}
-        self._capabilities: frozenset[str] | None = None
+        self._about: About | None = None
         self._turn = asyncio.Lock()
         #: What a server told of the notification that it is about to give a number: its number,
         #: and the key of the action; empty for the end.
@@ -107,16 +124,19 @@ class Prompts:
         """Take an action that was chosen."""
         prompt = self._of(number, key)
         identity, _, word = key.partition("/")
-        if prompt is None or identity != prompt.request.id:
+        if prompt is not None and key == CLICK:
+            # Of no question, so it never answers one. Where we gave it no meaning it has none.
+            if self._about is not None and self._about.few:
+                self._again(prompt, prompt.page + 1)
+        elif prompt is None or identity != prompt.request.id:
             return
-        if word in (MORE, BACK):
-            prompt.more = word == MORE
-            # Most servers close a notification with its action, and tell so; that is no end.
-            prompt.number, prompt.replaces = 0, number
-            self._renew(prompt)
+        elif word in (MORE, BACK):
+            self._again(prompt, prompt.page + 1 if word == MORE else 0)
+        elif word in ANSWERS and not self._settled(prompt):
+            log.info("a button of %s was pressed too soon", prompt.request.id)
+            self._again(prompt, prompt.page)
         elif word in ANSWERS:
-            del self._shown[identity]
-            prompt.gone = True
+            self._forget(prompt)
             self._do(self._answer(prompt, word))
             self._next()
 
@@ -124,13 +144,12 @@ class Prompts:
         """Forget a notification that is no more; its question may be asked again."""
         prompt = self._of(number, "")
         if prompt is not None:
-            del self._shown[prompt.request.id]
-            prompt.gone = True
+            self._forget(prompt)
             self._next()
 
     def restarted(self) -> None:
         """Show everything again, since the server forgot it, and what no server would show."""
-        self._capabilities = None
+        self._about = None
         for prompt in self._shown.values():
             prompt.number = prompt.replaces = 0
             self._renew(prompt)
@@ -163,10 +182,25 @@ class Prompts:
             self._waiting[request.id] = request
 
     def _end(self, prompt: _Prompt) -> None:
-        del self._shown[prompt.request.id]
-        prompt.gone = True
+        self._forget(prompt)
         self._do(self._close(prompt))
         self._next()
+
+    def _forget(self, prompt: _Prompt) -> None:
+        del self._shown[prompt.request.id]
+        prompt.gone = True
+        self._moved = self._clock()
+
+    def _again(self, prompt: _Prompt, page: int) -> None:
+        """Show a page of a question whose notification had an action invoked."""
+        prompt.page, prompt.since = page, 0.0
+        # Most servers close a notification with its action, and tell so; that is no end.
+        prompt.number, prompt.replaces = 0, prompt.number
+        self._renew(prompt)
+
+    def _settled(self, prompt: _Prompt) -> bool:
+        """Tell whether a notification has stood in its place for long enough to be read."""
+        return self._clock() - max(prompt.since, self._moved) >= SETTLED
 
     def _next(self) -> None:
         if self._waiting and len(self._shown) < SHOWN_AT_MOST:
@@ -179,9 +213,9 @@ class Prompts:
                 return
             prompt.due = False
             try:
-                can = await self._can()
+                about = await self._known_server()
                 prompt.due = False  # what was said meanwhile is said now
-                await self._notify(prompt, self._text(prompt, can))
+                await self._notify(prompt, about)
             except AppfwdError:
                 self._failed(prompt)
                 raise
@@ -193,8 +227,7 @@ class Prompts:
         One that is on the screen stays there, and so does one that a new server is about to show.
         """
         if not (prompt.gone or prompt.due or prompt.number):
-            del self._shown[prompt.request.id]
-            prompt.gone = True
+            self._forget(prompt)
             self._wait(prompt.request)
 
     async def _close_gone(self, prompt: _Prompt) -> None:
@@ -202,22 +235,21 @@ class Prompts:
         if prompt.gone:
             await self.server.close(prompt.number)
 
-    def _text(self, prompt: _Prompt, can: frozenset[str]) -> Text:
-        markup = "body-markup" in can
-        if prompt.more:
-            return texts.more(prompt.request, markup=markup)
-        waiting = len(self._waiting)
-        return texts.asked(prompt.request, waiting, markup=markup, actions="actions" in can)
-
-    async def _notify(self, prompt: _Prompt, text: Text) -> None:
+    async def _notify(self, prompt: _Prompt, about: About) -> None:
+        text = texts.page(prompt.request, prompt.page, len(self._waiting), about)
         # The question's id in each key: a number of the server's may come again.
-        keys = tuple((f"{prompt.request.id}/{word}", label) for word, label in text.actions)
+        keys = tuple(
+            (word if word == CLICK else f"{prompt.request.id}/{word}", label)
+            for word, label in text.actions
+        )
         said, before = (text.summary, text.body), prompt.number or prompt.replaces
         early = self._early = []
         try:
             prompt.number = await self.server.notify(before, said, keys, self._seconds)
         finally:
             self._early = None
+        if prompt.number != before or not prompt.since:
+            prompt.since = self._clock()
         prompt.replaces = prompt.number
         log.debug("asked %s with notification %d", prompt.request.id, prompt.number)
         for number, key in early:
@@ -227,10 +259,11 @@ class Prompts:
             elif number == prompt.number != before:
                 self.closed(number)
 
-    async def _can(self) -> frozenset[str]:
-        if self._capabilities is None:
-            self._capabilities = await self.server.capabilities()
-        return self._capabilities
+    async def _known_server(self) -> About:
+        if self._about is None:
+            capabilities = await self.server.capabilities()
+            self._about = About.of(capabilities, await self.server.name())
+        return self._about
 
     async def _close(self, prompt: _Prompt) -> None:
         async with self._turn:
@@ -244,8 +277,8 @@ class Prompts:
             await self._reply(prompt.request.id, answer, options)
         except AppfwdError as error:
             log.warning("not answered: %s", error)
-            markup = "body-markup" in await self._can()
-            text = texts.failed(prompt.request, str(error), markup=markup)
+            about = await self._known_server()
+            text = texts.failed(prompt.request, str(error), markup=about.markup)
             await self.server.notify(0, (text.summary, text.body), (), self._seconds)
 
     def _do(self, work: Awaitable[None]) -> None:

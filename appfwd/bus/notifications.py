@@ -76,6 +76,18 @@ class Notifications:
         (names,) = await self._call("GetCapabilities", "", [], "as")
         return frozenset(names)
 
+    async def name(self) -> str:
+        """Return what the server is called.
+
+        Raises:
+            Unavailable: there is no server.
+
+        """
+        name, _vendor, _version, _of_the_specification = await self._call(
+            "GetServerInformation", "", [], "ssss"
+        )
+        return str(name)
+
     async def notify(
         self,
         replaces: int,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from appfwd.agent.prompts import SETTLED
 from tests.bus.peer import DRIVER, PATIENCE, Peer, bare
 from tests.bus.running import Daemon
 from tests.bus.wire import Message, MessageType
@@ -81,16 +82,19 @@ class Shown:
     def __init__(self, number: int, body: list[Any]) -> None:
         self.number = number
         _name, self.replaces, _icon, self.summary, self.body, actions, hints, self.timeout = body
-        self.keys: Mapping[str, str] = dict(zip(actions[1::2], actions[::2], strict=True))
+        self.actions = [*zip(actions[::2], actions[1::2], strict=True)]
+        self.keys: Mapping[str, str] = {w: key for key, w in self.actions if key != "default"}
         self.hints = bare(hints)
 
 
 class Server:
     """A notification server on a connection of its own; numbers count from 1."""
 
-    def __init__(self, socket: str, capabilities: list[str] = CAPABILITIES) -> None:
+    def __init__(
+        self, socket: str, capabilities: list[str] = CAPABILITIES, name: str = "scripted"
+    ) -> None:
         self.peer = Peer(socket)
-        self.capabilities = capabilities
+        self.capabilities, self.name = capabilities, name
         self.number = 0
         self.closed: list[int] = []
         assert self.peer.own(NAME) == 1
@@ -138,8 +142,12 @@ class Server:
         """Answer a call of Notify."""
         self._reply(call, "u", number)
 
-    def press(self, shown: Shown, label: str) -> None:
-        """Choose an action by its label; a server closes the notification then."""
+    def press(self, shown: Shown, label: str, after: float = SETTLED + 0.1) -> None:
+        """Choose an action by its label, some seconds later.
+
+        A server closes the notification then.
+        """
+        time.sleep(after)
         self.signal("ActionInvoked", "us", shown.number, shown.keys[label])
         self.signal("NotificationClosed", "uu", shown.number, 3)
 
@@ -156,6 +164,8 @@ class Server:
             call = self.peer.read()
         if call.member == "GetCapabilities":
             self._reply(call, "as", self.capabilities)
+        elif call.member == "GetServerInformation":
+            self._reply(call, "ssss", self.name, "appfwd", "1", "1.2")
         elif call.member == "CloseNotification":
             self.closed.append(call.body[0])
             self._reply(call, "")

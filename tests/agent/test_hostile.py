@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appfwd.agent.prompts import SETTLED
 from tests.agent.session import MODULE, Server, start, stop
 from tests.agent.standin import asking, question, row
 from tests.bus.peer import PATIENCE
@@ -85,6 +86,7 @@ def test_of_two_presses_the_first_counts(none: Daemon, session: str, server: Ser
     with asking(none, session) as (daemon, process):
         daemon.ask(question(1))
         shown = server.shown()
+        time.sleep(SETTLED + 0.1)
         for label in (TEN, ALWAYS, TEN):
             server.signal("ActionInvoked", "us", shown.number, shown.keys[label])
         call = daemon.answered()
@@ -92,6 +94,96 @@ def test_of_two_presses_the_first_counts(none: Daemon, session: str, server: Ser
         daemon.accept(call)
         assert daemon.answers == [("q1", "allow", {"for": 600})]
         clean_end(process)
+
+
+def test_a_press_before_it_could_be_read_answers_nothing_and_it_is_asked_again(
+    none: Daemon, session: str, server: Server
+) -> None:
+    with asking(none, session) as (daemon, process):
+        daemon.ask(question(1))
+        shown = server.shown()
+        for _ in range(3):
+            server.press(shown, ALWAYS, after=0)
+            shown = server.shown()
+        assert not daemon.answers
+        server.press(shown, TEN)
+        assert daemon.answered().body[0] == "q1"
+        clean_end(process)
+
+
+@pytest.mark.parametrize("why", ["answered", "dismissed", "withdrawn"])
+def test_a_second_click_where_another_moved_up_answers_nothing(
+    none: Daemon, session: str, server: Server, why: str
+) -> None:
+    with asking(none, session) as (daemon, process):
+        daemon.ask(question(1), question(2))
+        one, other = server.shown(), server.shown()
+        if why == "answered":
+            server.press(one, TEN)
+            daemon.accept(daemon.answered())
+        elif why == "dismissed":
+            time.sleep(SETTLED + 0.1)
+            server.dismiss(one.number)
+        else:
+            time.sleep(SETTLED + 0.1)
+            daemon.tell("Withdrawn", "ss", "q1", "answered")
+            server.until_closed(one.number)
+        server.press(other, ALWAYS, after=0)
+        again = server.shown()
+        assert again.summary == other.summary
+        assert daemon.quiet()
+        server.press(again, ALWAYS)
+        assert daemon.answered().body[0] == "q2"
+        clean_end(process)
+
+
+def test_a_page_that_has_just_turned_takes_no_answer(
+    none: Daemon, session: str, server: Server
+) -> None:
+    """A double click on what turns it would fall on what is there then."""
+    with asking(none, session) as (daemon, process):
+        daemon.ask(question(1))
+        server.press(server.shown(), MORE)
+        page = server.shown()
+        server.press(page, "Block all", after=0)
+        again = server.shown()
+        assert again.keys == page.keys
+        assert daemon.quiet()
+        clean_end(process)
+
+
+def test_news_of_a_question_do_not_keep_it_from_being_answered(
+    none: Daemon, session: str, server: Server
+) -> None:
+    with asking(none, session) as (daemon, process):
+        daemon.ask(question(1))
+        shown = server.shown()
+        time.sleep(SETTLED + 0.1)
+        daemon.ask(question(1, count=5))
+        assert server.shown().replaces == shown.number
+        server.press(shown, TEN, after=0)
+        assert daemon.answered().body[0] == "q1"
+        clean_end(process)
+
+
+def test_where_three_buttons_are_drawn_a_click_turns_the_page(none: Daemon, session: str) -> None:
+    server = Server(session, name="gnome-shell")
+    with asking(none, session) as (daemon, process):
+        daemon.ask(question(1))
+        seen = [server.shown()]
+        for _ in range(3):
+            server.signal("ActionInvoked", "us", seen[-1].number, "default")
+            server.dismiss(seen[-1].number, 3)
+            seen.append(server.shown())
+        drawn = [[label for _, label in one.actions[:3]] for one in seen]
+        assert drawn[1] == ["Allow host", "Allow port", "Allow network"]
+        assert drawn[2][0] == "Block all"
+        assert drawn[3] == drawn[0] == [TEN, ALWAYS, "Block"]
+        assert not daemon.answers
+        server.press(seen[-1], TEN)
+        assert daemon.answered().body[0] == "q1"
+        clean_end(process)
+    server.close()
 
 
 @pytest.mark.parametrize(
@@ -170,6 +262,7 @@ def test_a_late_reply_of_the_server_before_is_no_number_of_the_new_one(
         server.answer(call, 77)
         shown = again.shown()
         assert shown.replaces == 0
+        time.sleep(SETTLED + 0.1)
         server.signal("ActionInvoked", "us", shown.number, shown.keys[ALWAYS])
         assert daemon.quiet(), "the one before is believed no more"
         again.press(shown, TEN)

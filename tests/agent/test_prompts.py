@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+from appfwd.agent.prompts import SETTLED
 from tests.agent.session import Server, Shown, agent, signal_of, start, stop
 from tests.bus.peer import DRIVER, PATIENCE, Peer, manager_call
 from tests.bus.records import deny, refused
@@ -118,6 +119,7 @@ def test_signals_of_others_answer_nothing(daemon: Daemon, session: str, server: 
     forger = Peer(session)
     with agent(daemon, session):
         shown = asked(daemon, server)
+        time.sleep(SETTLED + 0.1)
         for key in shown.keys.values():
             forger.send(signal_of("ActionInvoked", "us", shown.number, key))
         # Of the server itself: another key, of another question, another number, another form.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from appfwd.agent.prompts import SETTLED
 from tests.agent.session import agent
 from tests.agent.test_prompts import HOST, granted, until
 from tests.bus.peer import PATIENCE, Peer
@@ -32,6 +33,8 @@ class Desktop:
         self._words = [sys.executable, str(SCREEN), display, str(framebuffer)]
 
     def do(self, *words: str) -> str:
+        if words[0] == "press":
+            time.sleep(SETTLED + 0.1)
         done = subprocess.run([*self._words, *words], capture_output=True, text=True, check=True)
         return done.stdout
 

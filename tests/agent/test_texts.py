@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.agent.texts import ANSWERS, BACK, MORE, Text, asked, failed, more
+from appfwd.agent.texts import ANSWERS, BACK, CLICK, MORE, About, Text, failed, page
 from tests.cli.test_board import ASKED
 
 EVIL = '<b>evil</b><img src="x"/>&amp;\n\x1b[2J\u202egnp.exe'
 
 
+PLAIN, MARKUP = About(markup=False, actions=True), About(markup=True, actions=True)
+FEW = PLAIN._replace(few=True)
 _TEXTS = st.one_of(st.just(EVIL), st.text())
 
 
@@ -32,16 +34,18 @@ class Tags(HTMLParser):
 
 def all_of(program: str, name: str, *, markup: bool) -> list[Text]:
     request = replace(ASKED, program=program, name=name, others=(program,), count=3)
+    about = About(markup, actions=True)
     return [
-        asked(request, 2, markup=markup, actions=True),
-        asked(replace(request, direction="in"), 0, markup=markup, actions=False),
-        more(request, markup=markup),
+        page(request, 0, 2, about),
+        page(replace(request, direction="in"), 0, 0, about._replace(actions=False)),
+        page(request, 1, 0, about),
+        page(request, 2, 0, about._replace(few=True)),
         failed(request, f"The name {name!r} is wrong.", markup=markup),
     ]
 
 
 def test_it_says_who_probably_and_where() -> None:
-    text = asked(replace(ASKED, count=3, name="example.net"), 2, markup=True, actions=True)
+    text = page(replace(ASKED, count=3, name="example.net"), 0, 2, MARKUP)
     assert text.summary == "mozilla_t wants to reach 192.0.2.7:443/tcp"
     assert text.body.splitlines() == [
         "The program is probably firefox.",
@@ -69,12 +73,12 @@ def test_inbound_names_the_peer_and_our_port() -> None:
         ("2001:db8::9", "[2001:db8::9]:22/tcp"),
     ):
         request = replace(ASKED, direction="in", peer=peer, destination=place)
-        text = asked(request, 0, markup=False, actions=True)
+        text = page(request, 0, 0, PLAIN)
         assert text.summary == f"{peer} wants to reach mozilla_t at port 22/tcp"
 
 
 def test_more_says_exactly_what_each_button_allows() -> None:
-    text = more(ASKED, markup=False)
+    text = page(ASKED, 1, 0, PLAIN)
     for line in (
         "The whole host is 192.0.2.7.",
         "The port everywhere is any:443/tcp.",
@@ -83,19 +87,37 @@ def test_more_says_exactly_what_each_button_allows() -> None:
         assert line in text.body.splitlines()
     assert "Also refused: 192.0.2.8:80/tcp, and 2 more." in text.body
     assert [word for word, _ in text.actions] == ["host", "port", "network", "block-all", BACK]
-    without = more(replace(ASKED, port=""), markup=False)
+    without = page(replace(ASKED, port=""), 1, 0, PLAIN)
     assert "port" not in [word for word, _ in without.actions]
 
 
+@pytest.mark.parametrize("less", [{}, {"port": ""}, {"host": "", "port": "", "network": ""}])
+def test_of_a_server_that_draws_three_every_answer_is_among_the_first_three(
+    less: dict[str, str],
+) -> None:
+    """And a click on the rest turns the page, until the first one comes again."""
+    request = replace(ASKED, **less)  # type: ignore[arg-type]
+    all_at_once = {w for n in range(2) for w, _ in page(request, n, 0, PLAIN).actions}
+    found: set[str] = set()
+    number = 0
+    while not number or page(request, number, 0, FEW) != page(request, 0, 0, FEW):
+        words = [word for word, _ in page(request, number, 0, FEW).actions]
+        assert words[-1] == CLICK
+        found |= {*words[:-1][:3]}
+        number += 1
+    assert found | {MORE, BACK} == all_at_once
+    assert number in (2, 3)
+
+
 def test_without_buttons_it_says_how_to_answer() -> None:
-    text = asked(ASKED, 0, markup=True, actions=False)
+    text = page(ASKED, 0, 0, About(markup=True, actions=False))
     assert text.actions == ()
     assert "appfwctl watch" in text.body
 
 
 def test_every_button_is_an_answer_or_turns_the_page() -> None:
     words = {w for text in all_of("x", "y", markup=True) for w, _ in text.actions}
-    assert words == {*ANSWERS, MORE, BACK}
+    assert words == {*ANSWERS, MORE, BACK, CLICK}
     wide = {
         word
         for word, (answer, options) in ANSWERS.items()

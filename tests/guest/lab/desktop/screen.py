@@ -28,6 +28,8 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 SHOWING = 1 << 25
 #: Where the pointer rests: one that it is on does not time out.
 CORNER = ("mousemove", "0", "767")
+#: As long as a person needs at the least to see what it is.
+READS_SECONDS = 0.7
 POLL_SECONDS = 0.1
 
 Reference = tuple[str, str]
@@ -143,6 +145,7 @@ async def click(screen: Screen, label: str, text: str, seconds: float) -> str:
         found = await find(screen, label, text)
         if len(found) == 1:
             await move("mousemove", *found[0])
+            await asyncio.sleep(READS_SECONDS)
         else:
             await asyncio.sleep(POLL_SECONDS)
     await move("click", "1", *CORNER)

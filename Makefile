@@ -122,7 +122,7 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
-# make bench [BENCH=changes|packets|ends|prompts]
+# make bench [BENCH=changes|latency|packets|ends|prompts]
 bench:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.bench $(BENCH)

@@ -16,7 +16,7 @@ from appfwd import __version__
 from appfwd.adapters.audit import audit_records
 from appfwd.adapters.clock import BootClock
 from appfwd.adapters.names import KnownNames
-from appfwd.adapters.netlink import policy_announcements, table_announcements
+from appfwd.adapters.netlink import MapElements, policy_announcements, table_announcements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.notes.blocks import BlockStore
 from appfwd.adapters.notes.observations import ObservationStore
@@ -41,7 +41,7 @@ from appfwd.listening.hearing import Hearing
 from appfwd.listening.observer import Observer
 from appfwd.manager import Inside, Manager, entry_row
 from appfwd.model.state import Bridge, Trial, describe
-from appfwd.ports import Stored
+from appfwd.ports import Kept, Stored
 from appfwd.reconciler import Reconciler
 from appfwd.turns import in_turns
 from appfwd.watcher import Watcher
@@ -77,7 +77,7 @@ class _Parts:
         ours = (BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE)
         policy = PolicyQuery(Names(contexts.unlabeled, *ours, contexts.loader), cache=answer)
         modules = Semodule(state / "policy")
-        kernel = Kernel(Adapters(LibNft(), modules, policy, selinux, ProcHost()))
+        kernel = Kernel(Adapters(LibNft(), MapElements(), modules, policy, selinux, ProcHost()))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
         observer = Observer(ObservationStore(state / "observed.db"))
         history = Gatherer(ObservationStore(state / "denied.db", "denials", _DENIED_OF_ONE))
@@ -156,9 +156,10 @@ def _told(parts: _Parts, service: Service) -> Watcher:
     async def changed(old: Stored, new: Stored) -> None:
         parts.listen()
         parts.asker.changed()
-        await service.announce(old, new)
-        await _log_changes("added", new, old)
-        await _log_changes("removed", old, new)
+        came, went = new.beyond(old), old.beyond(new)
+        await service.announce(came, went)
+        await _log_changes("added", came)
+        await _log_changes("removed", went)
         notify(_status(reconciler))
 
     def reverted(trials: Sequence[Trial]) -> None:
@@ -200,9 +201,9 @@ async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:
 CHANGED = "9d1b2f6a6c5f4e0f8a1f7c1f0c8e4b52"
 
 
-async def _log_changes(what: str, one: Stored, other: Stored) -> None:
-    """Write a structured record for each grant and guard that ``one`` has and ``other`` lacks."""
-    async for member, record in in_turns(one.beyond(other)):
+async def _log_changes(what: str, members: Sequence[Kept]) -> None:
+    """Write a structured record for each guard, grant and fence that came or went."""
+    async for member, record in in_turns(members):
         row = entry_row(member, record, None)
         fields = ("id", "kind", "domain", "destination", "direction", "uid")
         extra = {f"APPFWD_{name.upper()}": str(row[name]) for name in fields}

@@ -9,32 +9,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from appfwd.access import AccessCheck
+from appfwd.compiling import Compiling, compile_supported
 from appfwd.core.baseline import Baseline, baseline_of
-from appfwd.core.compiler import Artefacts, compile_state
+from appfwd.core.compiler import Artefacts
 from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
 from appfwd.core.listing import NotOurs, decode_table, is_orphan
 from appfwd.core.machine import Machine
 from appfwd.core.module import (
-    DOMAIN_ATTRIBUTE,
-    STRICT_NEEDS,
     Module,
     is_current,
     is_installed,
     loaded_module,
     module_text,
 )
+from appfwd.core.nft import same_shape, touched
 from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, plan, table_alone
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
-from appfwd.errors import PolicyUnsupported, TableFailed, VerifyFailed
+from appfwd.errors import VerifyFailed
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.state import DesiredState, Grant
-from appfwd.ports import Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.ports import Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
 from appfwd.stopwatch import Stopwatch
 from appfwd.turns import Aside
 
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 #: is needed where a load shows what it had hidden: libsepol drops rules that the bridge covers, so
 #: who may use unlabelled packets is only seen once the bridge is closed.
 _ROUNDS = 4
+#: Points that are read back one by one at the most; of more, the whole table is listed.
+_POINTS_AT_MOST = 64
 
 
 class Overtaken(Exception):
@@ -55,6 +57,7 @@ class Adapters:
     """The outside, as the kernel's side needs it."""
 
     nft: Nft
+    elements: Elements
     modules: ModuleStore
     policy: PolicyReader
     selinux: Selinux
@@ -72,8 +75,7 @@ class Kernel:
         self._access = AccessCheck(adapters.selinux)
         #: What was found right last, while nothing was written since.
         self._settled: tuple[Machine, Snapshot] | None = None
-        #: The last compile, with what it is of.
-        self._compiled: tuple[DesiredState, Machine, Collection[Grant], Artefacts] | None = None
+        self._compiling = Compiling()
         self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
         self._reading = asyncio.Lock()
         self._loads_seen: int | None = None
@@ -85,8 +87,8 @@ class Kernel:
         self._closing = asyncio.Lock()
         # Not the one of questions, which anybody may ask.
         self._aside = Aside("kernel")
-        #: What :meth:`make` left last; None where it did nothing, or failed.
-        self.worked: Work | None = None
+        #: What :meth:`make` found and left last; None where it did nothing, or failed.
+        self._did: tuple[Snapshot, Snapshot] | None = None
         self.rivals: tuple[Rival, ...] = ()
         #: Of the change under way, or of the last one.
         self.stopwatch = Stopwatch()
@@ -168,7 +170,7 @@ class Kernel:
                 :attr:`table_of`.
 
         """
-        self.worked = None
+        self._did = None
         self.table_of, self._overtaken = before, False
         worked = [await self._make(*stage, ready) for stage in stages(before, state)]
         return any(worked)
@@ -188,7 +190,7 @@ class Kernel:
                 return False
             state = ended(self.table_of)
             machine = await self.machine()
-            wanted = await self._aside.run(self._compile, state, machine)
+            wanted = await self._aside.run(compile_supported, state, machine)
             snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
             step = table_alone(snapshot, wanted, self._loading)
             if step is None:
@@ -210,7 +212,7 @@ class Kernel:
 
         def compiled(state: DesiredState, fenced: frozenset[str]) -> Artefacts:
             going = (f for f in gone if f.domain not in fenced)
-            return self._compile(state, unfenced(machine, going))
+            return compile_supported(state, unfenced(machine, going))
 
         unlabeled = machine.contexts.unlabeled
         return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)
@@ -223,7 +225,7 @@ class Kernel:
         for _ in range(_ROUNDS):
             machine, wanted = await self._wanted(state, ready)
             # The table has an owner, so what was found right is right until we write. Were it not,
-            # the transaction would fail, or what is read back differ.
+            # the transaction would fail and all be read anew, or what is read back would differ.
             remembered = None if first or self.table_of is None else self._remembered(machine)
             snapshot = remembered or await self._read(machine)
             first = first or snapshot
@@ -232,20 +234,46 @@ class Kernel:
             unlabeled = machine.contexts.unlabeled
             with self.stopwatch.stage("plan"):
                 steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
-            if not steps and not remembered:
+            if not steps:
                 break
-            try:
-                await self._take(steps, wanted, state)
-            except TableFailed:
-                if not remembered:
-                    raise
-                log.warning("reading the table anew")
-            else:
-                worked = worked or bool(steps)
+            await self._take(steps, wanted, state)
+            worked = True
+            if remembered and await self._is_there(steps, wanted.table):
+                snapshot = replace(remembered, table=wanted.table, table_exists=True, orphan=False)
+                break
         await self._verify(machine, wanted, snapshot)
         if worked and first is not None:
-            self.worked = await self._aside.run(work_of, first, snapshot)
+            self._did = (first, snapshot)
         return worked
+
+    async def _is_there(self, steps: Sequence[Step], wanted: Table) -> bool:
+        """Tell whether what was changed reads back as written; False where that takes a listing.
+
+        What else the table has was read after the last change, and nobody else can write to it.
+        """
+        (step,) = steps if len(steps) == 1 else (None,)
+        changed = touched(step.commands) if isinstance(step, ApplyTable) else None
+        if changed is None or changed.count > _POINTS_AT_MOST:
+            return False
+        with self.stopwatch.stage("read"):
+            if changed.shape and not await self._has_shape(wanted):
+                return False
+            for name, rows in changed.points.items():
+                found = await self._a.elements.labels(name, [key for key, _ in rows])
+                if [*found] != [label for _, label in rows]:
+                    log.warning("a point of %s is not as it was written", name)
+                    return False
+        return True
+
+    async def _has_shape(self, wanted: Table) -> bool:
+        try:
+            return same_shape(decode_table(await self._a.nft.list_table(terse=True)), wanted)
+        except NotOurs:
+            return False
+
+    async def work(self) -> Work | None:
+        """Return what :meth:`make` did last; None where it did nothing, or failed."""
+        return await self._aside.run(work_of, *self._did) if self._did else None
 
     async def _wanted(
         self, state: DesiredState, ready: Collection[Grant]
@@ -253,14 +281,8 @@ class Kernel:
         """Return the machine, and what ``state`` comes to on it."""
         with self.stopwatch.stage("policy"):
             machine = await self._machine_to_make_for()
-        if self._compiled is not None:
-            *of, wanted = self._compiled
-            if of[0] is state and of[1] == machine and of[2] is ready:
-                return machine, wanted
         with self.stopwatch.stage("compile"):
-            wanted = await self._aside.run(self._compile, state, machine, ready)
-        self._compiled = (state, machine, ready, wanted)
-        return machine, wanted
+            return machine, await self._aside.run(self._compiling.next, state, machine, ready)
 
     def _remembered(self, machine: Machine) -> Snapshot | None:
         if self._settled is None or self._settled[0] != machine:
@@ -299,25 +321,6 @@ class Kernel:
     async def _machine_to_make_for(self) -> Machine:
         self._loads_seen = self._a.selinux.policy_load()
         return await self.machine()
-
-    def _compile(
-        self, state: DesiredState, machine: Machine, ready: Collection[Grant] = ()
-    ) -> Artefacts:
-        wanted = compile_state(state, machine, ready=ready)
-        if wanted.module.bridge and DOMAIN_ATTRIBUTE not in machine.policy.attributes:
-            msg = (
-                "The loaded policy has no attribute 'domain', which the bridge for unlabelled "
-                "packets needs; close the bridge first ('appfwctl bridge close')."
-            )
-            raise PolicyUnsupported(msg)
-        if wanted.module.strict and not machine.policy.attributes.issuperset(STRICT_NEEDS):
-            msg = (
-                "The loaded policy lacks the attributes netif_type and node_type, so with the "
-                "capability always_check_network nothing would get out; close the bridge without "
-                "--strict."
-            )
-            raise PolicyUnsupported(msg)
-        return wanted
 
     async def _apply(self, step: Step, wanted: Artefacts) -> None:
         log.info("applying: %s", type(step).__name__)

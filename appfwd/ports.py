@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,12 +25,26 @@ class Nft(Protocol):
         """Run commands as one transaction. Raises TableFailed."""
         ...
 
-    async def list_table(self) -> Sequence[Mapping[str, Any]]:
-        """Return the listing of our table; empty where there is none. Raises TableFailed."""
+    async def list_table(self, *, terse: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Return the listing of our table; empty where there is none. Raises TableFailed.
+
+        A ``terse`` one has no elements.
+        """
         ...
 
     async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
         """Return the listing of every table. Raises TableFailed."""
+        ...
+
+
+class Elements(Protocol):
+    """Single elements of the maps in our table."""
+
+    async def labels(self, name: str, keys: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
+        """Return what elements of a map of ours give, None for each not there. Raises TableFailed.
+
+        The map is one without intervals, and the keys are as a transaction has them.
+        """
         ...
 
 
@@ -107,6 +121,10 @@ class Record:
     uid: int
 
 
+#: A member with what is known of it.
+Kept = tuple[Member, Record]
+
+
 @dataclass(frozen=True)
 class Stored:
     """The desired state with the record of each member."""
@@ -114,11 +132,10 @@ class Stored:
     state: DesiredState
     records: Mapping[Member, Record]
 
-    def beyond(self, other: Stored) -> Iterator[tuple[Member, Record]]:
-        """Yield the members that ``other`` has not, with their records."""
-        for member, record in self.records.items():
-            if member not in other.records:
-                yield member, record
+    def beyond(self, other: Stored) -> Sequence[Kept]:
+        """Return the members that ``other`` has not, with their records, the oldest first."""
+        new = self.state.beyond(other.state)
+        return sorted(((m, self.records[m]) for m in new), key=lambda kept: int(kept[1].id))
 
 
 class Store(Protocol):

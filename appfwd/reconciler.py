@@ -289,7 +289,7 @@ class Reconciler:
             except AppfwdError as error:
                 _fail([entry], error)
                 continue
-            for member in following.members() - state.members():
+            for member in following.beyond(state):
                 owners[member] = entry.uid
             state = following
             taken.append(entry)

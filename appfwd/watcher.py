@@ -66,7 +66,7 @@ class Watcher:
     async def _look_at_policy(self) -> None:
         if not self._kernel.settled():
             await self._reconciler.refresh()
-            work = self._kernel.worked
+            work = await self._kernel.work()
             if work is not None:
                 log.warning("after a change of policy by others: %s", work.text)
                 self._repaired(work)

@@ -1,4 +1,4 @@
-"""What the kernel announces: policy loads, and other programs' changes of nftables.
+"""What the kernel announces (policy loads, other programs' changes of nftables), and map elements.
 
 pyroute2 reads netlink for us. Its package imports every tool of the library, a web server too, so
 only the module that is needed is loaded, without the package's own start.
@@ -10,12 +10,17 @@ import asyncio
 import errno
 import importlib
 import importlib.util
+import ipaddress
 import logging
 import os
+import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from appfwd.errors import TableFailed
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,9 @@ SELNL_MSG_SETENFORCE, SELNL_MSG_POLICYLOAD = 0x10, 0x11
 #: linux/netfilter/nfnetlink.h and nf_tables.h: subsystem in the high byte of a message's type.
 NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 1 << 6
 NFT_MSG_NEWGEN = 10 << 8 | 15
+NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM = 10 << 8 | 12, 10 << 8 | 13
+#: linux/netlink.h, and the family of our table, NFPROTO_INET (linux/netfilter.h).
+_NLM_F_REQUEST, _NFPROTO_INET = 1, 1
 
 #: The kernel drops announcements that find the buffer full, and says so: all is read anew then.
 _BUFFER = 1 << 20
@@ -104,6 +112,91 @@ def _generation_class() -> Any:
     )
     base = _library("netlink.nfnetlink").nfgen_msg
     return type("nft_gen", (base,), {"nla_map": attributes, "prefix": "NFTA_"})
+
+
+class MapElements:
+    """Looks elements up in maps of our table that have no intervals, one by one.
+
+    libnftables has elements too (`nft get element`), but lists the whole map for each, which takes
+    half a second of an emulated processor for 10,000.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="elements")
+        self._socket: Any = None
+
+    async def labels(self, name: str, keys: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
+        """Return the object that each element names, None for each that is not there.
+
+        Raises:
+            TableFailed: the kernel did not answer.
+            ValueError: a key is not of an address, a protocol and a port.
+
+        """
+        packed = [packed_key(key) for key in keys]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._labels, name, packed)
+
+    def close(self) -> None:
+        """Close the socket, when no call is under way."""
+        if self._socket is not None:
+            self._socket.close()
+        self._thread.shutdown()
+
+    def _labels(self, name: str, keys: Sequence[bytes]) -> list[str | None]:
+        try:
+            return [self._label(name, key) for key in keys]
+        except OSError as error:
+            msg = "The kernel did not tell the elements of a map; the journal of appfwd says more."
+            log.error("the elements of %s cannot be had: %s", name, error)
+            raise TableFailed(msg) from error
+
+    def _label(self, name: str, key: bytes) -> str | None:
+        element = {"attrs": [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]}
+        message = _library("netlink.nfnetlink.nftsocket").nft_set_elem_list_msg()
+        message["nfgen_family"] = _NFPROTO_INET
+        message["attrs"] = [
+            ("NFTA_SET_ELEM_LIST_TABLE", "appfwd"),
+            ("NFTA_SET_ELEM_LIST_SET", name),
+            ("NFTA_SET_ELEM_LIST_ELEMENTS", [element]),
+        ]
+        errors = _library("netlink.exceptions").NetlinkError
+        try:
+            answers = self._opened().nlm_request(message, NFT_MSG_GETSETELEM, _NLM_F_REQUEST)
+            (found,) = (row for answer in answers for row in _elements_in(answer))
+        except errors as error:
+            if error.code == errno.ENOENT:
+                return None
+            raise OSError(error.code, os.strerror(error.code)) from error
+        return str(found.get_attr("NFTA_SET_ELEM_OBJREF"))
+
+    def _opened(self) -> Any:
+        if self._socket is None:
+            kind = _library("netlink.nfnetlink.nftsocket").nft_set_elem_list_msg
+            self._socket = _library("netlink.nlsocket").NetlinkSocket(family=NETLINK_NETFILTER)
+            self._socket.register_policy({NFT_MSG_NEWSETELEM: kind})
+            self._socket.bind()
+        return self._socket
+
+
+def packed_key(key: Mapping[str, Any]) -> bytes:
+    """Return a key, as a transaction has it, as the kernel compares it: each part of whole words.
+
+    Raises:
+        ValueError: it is not of an address, a protocol and a port.
+
+    """
+    try:
+        address, protocol, port = key["concat"]
+        parts = (ipaddress.ip_address(address).packed, struct.pack("=B3x", protocol))
+        return b"".join((*parts, struct.pack(">H2x", port)))
+    except (KeyError, TypeError, struct.error) as error:
+        msg = f"no key of a point: {key}"
+        raise ValueError(msg) from error
+
+
+def _elements_in(answer: Any) -> Sequence[Any]:
+    return answer.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ()
 
 
 def policy_announcements(heard: Callable[[], None]) -> Announcements:

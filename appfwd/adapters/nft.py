@@ -42,14 +42,14 @@ class LibNft:
             log.error("nft transaction refused: %s", error.strip())
             raise TableFailed(_explain(error))
 
-    async def list_table(self) -> Sequence[Mapping[str, Any]]:
-        """Return the objects of our table; empty where there is none.
+    async def list_table(self, *, terse: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Return the objects of our table, without elements if ``terse``; empty where it is not.
 
         Raises:
             TableFailed: the kernel did not answer.
 
         """
-        code, output, error = await self._command([_LIST])
+        code, output, error = await self._command([_LIST], terse=terse)
         if code:
             if _MISSING in error:
                 return ()

@@ -30,7 +30,7 @@ from appfwd.listening.denials import Batch
 from appfwd.manager import Manager, entry_row
 from appfwd.model.observation import Observation
 from appfwd.model.request import Request
-from appfwd.ports import Stored
+from appfwd.ports import Kept
 from appfwd.turns import in_turns
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -71,11 +71,11 @@ class Service:
         """Return when the connection is lost."""
         await driver.until_lost(self._bus)
 
-    async def announce(self, old: Stored, new: Stored) -> None:
-        """Signal what came and went between two stored states."""
+    async def announce(self, came: Sequence[Kept], went: Sequence[Kept]) -> None:
+        """Signal what came into the stored state and went from it."""
         ends = self._manager.ends()
-        for name, one, other in (("Removed", old, new), ("Added", new, old)):
-            async for member, record in in_turns(one.beyond(other)):
+        for name, members in (("Removed", went), ("Added", came)):
+            async for member, record in in_turns(members):
                 row = entry_row(member, record, None, ends.get(member))
                 self.emit(name, record.id, variants(row))
         self.announce_properties()

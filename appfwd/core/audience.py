@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 from appfwd.core.baseline import Baseline
-from appfwd.core.cells import Cell, Claim
+from appfwd.core.cells import Cell, Claim, Layers, Point, Where
 from appfwd.core.lines import Segment, within
 from appfwd.core.machine import Machine
+from appfwd.model.destination import Direction
 from appfwd.model.fence import Kept
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.services import Interval
@@ -97,6 +98,13 @@ class Base:
             return
         yield from within(self.baseline.of(cell.direction), cell.services)
 
+    def segment(self, direction: Direction, service: int, claim: Claim) -> Segment | None:
+        """Return what a point's packets would be labelled by, were it not there."""
+        if claim.guarded:
+            return None
+        ((_, segment),) = within(self.baseline.of(direction), Interval(service, service))
+        return segment
+
     def needed(self, claim: Claim, segment: Segment | None) -> Rights | None:
         """Return the rights that packets of a claim need a label for; None where they need none.
 
@@ -139,32 +147,71 @@ class LabelledCell:
     rights: Rights
 
 
-def label_cells(
-    cells: Iterable[Cell], base: Base, types: PacketTypes, own: Rights
-) -> tuple[LabelledCell, ...]:
-    """Give every cell, or part of one, that needs it a packet type.
+class LabelledPoint(NamedTuple):
+    """A point with the packet type that its packets get, and whether it is guarded."""
+
+    where: Where
+    point: Point
+    guarded: bool
+    packet_type: str
+
+
+class Labeller:
+    """Gives what needs it a packet type; ``types`` are those ever given, with who may use them.
 
     ``own`` is what the kernel has anyway.
     """
-    known: dict[tuple[Claim, str | None], tuple[str, Rights] | None] = {}
 
-    def label(claim: Claim, segment: Segment | None) -> tuple[str, Rights] | None:
+    def __init__(self, base: Base, types: PacketTypes, own: Rights) -> None:
+        self._base, self._types, self._own = base, types, own
+        self._known: dict[tuple[Claim, str | None], tuple[str, Rights] | None] = {}
+        self.types: dict[str, Rights] = {}
+
+    def cells(self, cells: Iterable[Cell]) -> tuple[LabelledCell, ...]:
+        """Give every cell, or part of one, that needs it a packet type."""
+        result: list[LabelledCell] = []
+        for cell in cells:
+            parts = [
+                LabelledCell(replace(cell, services=services), *found)
+                for services, segment in self._base.parts(cell)
+                if (found := self._label(cell.claim, segment)) is not None
+            ]
+            result.extend(_joined(parts))
+        return tuple(result)
+
+    def points(self, found: Layers) -> Iterator[LabelledPoint]:
+        """Give every point that needs it a packet type."""
+        for where, points in found.points.items():
+            for point in points:
+                label = self.point(found, where, point)
+                if label is not None:
+                    yield label
+
+    def point(self, found: Layers, where: Where, point: Point) -> LabelledPoint | None:
+        """Give one point a packet type, where it needs one."""
+        claim = found.claim(where, point)
+        segment = self._base.segment(where.direction, point.service, claim)
+        label = self._label(claim, segment)
+        return None if label is None else LabelledPoint(where, point, claim.guarded, label[0])
+
+    def type_of(self, rights: Rights) -> tuple[str, Rights]:
+        """Return the packet type of an audience, and the audience without the kernel."""
+        users = rights - self._own
+        return self._types.type_for(users), users
+
+    def anew(self) -> Self:
+        """Return one like this that has given no type yet."""
+        return type(self)(self._base, self._types, self._own)
+
+    def _label(self, claim: Claim, segment: Segment | None) -> tuple[str, Rights] | None:
         key = (claim, segment.label if segment else None)
-        if key not in known:
-            rights = base.needed(claim, segment)
-            users = Rights() if rights is None else rights - own
-            known[key] = None if rights is None else (types.type_for(users), users)
-        return known[key]
-
-    result: list[LabelledCell] = []
-    for cell in cells:
-        parts = [
-            LabelledCell(replace(cell, services=services), *found)
-            for services, segment in base.parts(cell)
-            if (found := label(cell.claim, segment)) is not None
-        ]
-        result.extend(_joined(parts))
-    return tuple(result)
+        if key not in self._known:
+            rights = self._base.needed(claim, segment)
+            found = None if rights is None else self.type_of(rights)
+            self._known[key] = found
+            if found is not None:
+                self.types[found[0]] = found[1]
+        return self._known[key]
 
 
 def _joined(parts: Iterable[LabelledCell]) -> list[LabelledCell]:

@@ -18,7 +18,7 @@ reach any peer as if it answered.)
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
 first the protocol, then what is observed, then the baseline by protocol and by port, then cells
 that are not guarded, then guards of the end that was not asked for, then guards of the destination
-itself.
+itself; of each the points, in maps without intervals, after the cells below them.
 """
 
 from __future__ import annotations
@@ -66,15 +66,41 @@ _OUT, _IN = Direction.OUT, Direction.IN
 
 
 class MapName(NamedTuple):
-    """Which map: by direction, guarded or not, and family. Its text is the map's name."""
+    """Which map: by direction, guarded or not, and family. Its text is the map's name.
+
+    ``exact`` are those of points, without intervals; they are looked up after those of cells.
+    """
 
     direction: Direction
     guard: bool
     family: Family
+    exact: bool = False
 
     def __str__(self) -> str:
         kind = "guard" if self.guard else "open"
-        return f"{self.direction.value}_{kind}{self.family.value}"
+        exact = "_exact" if self.exact else ""
+        return f"{self.direction.value}_{kind}{exact}{self.family.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> MapName:
+        """Return the map whose name is ``text``.
+
+        Raises:
+            ValueError: there is no such map.
+
+        """
+        direction, _, kind = text[:-1].partition("_")
+        exact = kind.endswith("_exact")
+        guard = kind.startswith("guard")
+        name = cls(Direction(direction), guard, Family(int(text[-1])), exact)
+        if str(name) != text:
+            raise ValueError(text)
+        return name
+
+
+def is_exact(name: str) -> bool:
+    """Tell whether a map of this name is one of points."""
+    return "_exact" in name
 
 
 @dataclass(frozen=True)
@@ -167,7 +193,9 @@ class Layout:
             yield (one_of(protocol, (ICMP, ICMPV6)), label_from(name, protocol), COUNTER)
 
     def _present(self, direction: Direction, *, guard: bool) -> list[MapName]:
-        names = (MapName(direction, guard, family) for family in Family)
+        names = (
+            MapName(direction, guard, family, exact) for family in Family for exact in (False, True)
+        )
         return [name for name in names if name in self.maps]
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from appfwd.core.audience import Base, NamedByContent, PacketTypes, label_cells
-from appfwd.core.cells import cells
+from appfwd.core.audience import Base, Labeller, NamedByContent, PacketTypes
+from appfwd.core.cells import Layers, Point, Where, layers, points_of
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
-from appfwd.core.table import Table, compile_table
+from appfwd.core.table import Elements, Table, compile_table
 from appfwd.model.policy import Rights
-from appfwd.model.state import Bridge, DesiredState, Grant
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def compile_state(
     types: PacketTypes | None = None,
     ready: Collection[Grant] = (),
 ) -> Artefacts:
-    """Compile ``state`` for ``machine``.
+    """Compile ``state`` for ``machine``, the whole of it.
 
     ``ready`` are grants that may come next: the types that each would need, were it alone to come,
     are among the artefacts.
@@ -44,30 +45,153 @@ def compile_state(
     Domains that the policy no longer has (their package is gone) get nothing; their grants stay
     in the desired state and count again when the domain is back.
     """
-    settings = state.settings
-    if not settings.active:
-        return Artefacts(Module(), Table(), settings.bridge, active=False)
-    types = types or NamedByContent()
-    policy, contexts, bridge = machine.policy, machine.contexts, settings.bridge
-    state = present(state, policy.domains)
-    ready = [grant for grant in ready if grant.domain in policy.domains]
-    own = kernel_rights(contexts)
-    base = Base.of(state, machine)
-    labelled = label_cells(cells(state), base, types, own)
-    table = compile_table(
-        labelled, base.baseline, bridge, contexts, machine.ephemeral, fenced=bool(state.fences)
+    return _whole(state, machine, types or NamedByContent()).artefacts(ready)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled state, from which one that differs little is compiled quickly.
+
+    ``granted`` counts the grants of each domain.
+    """
+
+    state: DesiredState
+    machine: Machine
+    base: Base
+    labeller: Labeller
+    layers: Layers
+    elements: Elements
+    table: Table
+    granted: Counter[str]
+
+    def artefacts(self, ready: Collection[Grant] = ()) -> Artefacts:
+        """Return what the kernel shall have; ``ready`` as for :func:`compile_state`."""
+        settings = self.state.settings
+        bridge = settings.bridge
+        if not settings.active:
+            return Artefacts(Module(), Table(), bridge, active=False)
+        table = self.table
+        module = Module(
+            {name: self.labeller.types[name] for name in self.elements.labels()},
+            # The bridge is needed as soon as one object is there; before, nothing of ours need be.
+            bridge=bridge.passes and bool(table.contexts),
+            observed=bool(table.sets),
+            strict=settings.strict,
+            fenced=frozenset(self.base.fences),
+        )
+        spare = _spare(self.granted, self.labeller)
+        return Artefacts(module, table, bridge, spare=spare, ready=self._ready(ready))
+
+    def _ready(self, grants: Collection[Grant]) -> Module:
+        """Return the types that each of some grants would need beside what is there already."""
+        needed: dict[str, Rights] = {}
+        domains = self.machine.policy.domains
+        state = present(self.state, domains) if grants else self.state
+        for grant in (grant for grant in grants if grant.domain in domains):
+            place = grant.destination
+            near = replace(
+                state,
+                guards=frozenset(g for g in state.guards if g.destination.overlaps(place)),
+                grants=frozenset(g for g in state.grants if g.destination.overlaps(place))
+                | {grant},
+            )
+            labeller, found = self.labeller.anew(), layers(near)
+            labeller.cells(found.cells)
+            deque(labeller.points(found), 0)
+            needed.update(labeller.types)
+        return Module(needed)
+
+
+def compile_next(before: Compiled | None, state: DesiredState, machine: Machine) -> Compiled:
+    """Compile ``state`` from the one before, where that is known; what comes of it is the same.
+
+    Grants and guards of points that came or went cost what they are; all else is compiled whole.
+    """
+    if before is None or before.machine != machine:
+        return _whole(state, machine, NamedByContent())
+    return _stepped(before, state) or _whole(state, machine, NamedByContent())
+
+
+def _whole(state: DesiredState, machine: Machine, types: PacketTypes) -> Compiled:
+    active = state.settings.active
+    there = present(state, machine.policy.domains) if active else DesiredState()
+    base = Base.of(there if active else state, machine)
+    labeller, found = Labeller(base, types, kernel_rights(machine.contexts)), layers(there)
+    elements = Elements.of(labeller.cells(found.cells), labeller.points(found))
+    table = _table(elements, base, machine) if active else Table()
+    granted = Counter(grant.domain for grant in there.grants)
+    return Compiled(state, machine, base, labeller, found, elements, table, granted)
+
+
+def _table(elements: Elements, base: Base, machine: Machine) -> Table:
+    return compile_table(
+        elements,
+        base.baseline,
+        base.bridge,
+        machine.contexts,
+        machine.ephemeral,
+        fenced=bool(base.fences),
     )
-    module = Module(
-        {cell.packet_type: cell.rights for cell in labelled},
-        # The bridge is needed as soon as one object is there; before, nothing of ours need be.
-        bridge=bridge.passes and bool(table.contexts),
-        observed=bool(table.sets),
-        strict=settings.strict,
-        fenced=frozenset(base.fences),
-    )
-    spare = _spare(state.domains(), types, own)
-    prepared = _ready(state, ready, base, types, own)
-    return Artefacts(module, table, bridge, spare=spare, ready=prepared)
+
+
+#: Points that are changed at once at the most; more are quicker compiled with all the others.
+_STEP_AT_MOST = 500
+
+
+def _stepped(before: Compiled, state: DesiredState) -> Compiled | None:
+    """Compile what differs from the state before; None where more than points does."""
+    old = before.state
+    if old.settings != state.settings or old.fences != state.fences or not state.settings.active:
+        return None
+    domains = before.machine.policy.domains
+    points = dict(before.layers.points)
+    fresh: dict[Where, dict[Point, tuple[Member, ...]]] = {}
+    granted, touched = before.granted.copy(), set[tuple[Where, Point]]()
+    for member, came in _changes(old, state):
+        if isinstance(member, Grant):
+            if member.domain not in domains:
+                continue
+            granted[member.domain] += 1 if came else -1
+        found = points_of(member.destination)
+        if found is None or len(touched) > _STEP_AT_MOST:
+            return None
+        touched.update(found)
+        for where, point in found:
+            if where not in fresh:
+                points[where] = fresh[where] = dict(points[where])
+            _say(fresh[where], point, member, came=came)
+    layered = replace(before.layers, points=points)
+    labelled = {
+        (where, point): before.labeller.point(layered, where, point)
+        if point in points[where]
+        else None
+        for where, point in touched
+    }
+    had, has = before.elements, before.elements.changed(labelled)
+    if (had.names(), had.labels()) == (has.names(), has.labels()):
+        table = replace(before.table, points=has.points)
+    else:
+        table = _table(has, before.base, before.machine)
+    return replace(before, state=state, layers=layered, elements=has, table=table, granted=+granted)
+
+
+def _changes(old: DesiredState, new: DesiredState) -> Iterator[tuple[Grant | Guard, bool]]:
+    """Yield the guards and grants that went and those that came, and which it was."""
+    yield from ((member, False) for member in old.guards - new.guards)
+    yield from ((member, False) for member in old.grants - new.grants)
+    yield from ((member, True) for member in new.guards - old.guards)
+    yield from ((member, True) for member in new.grants - old.grants)
+
+
+def _say(
+    said: dict[Point, tuple[Member, ...]], point: Point, member: Member, *, came: bool
+) -> None:
+    before = said.get(point, ())
+    after = (*before, member) if came else tuple(one for one in before if one != member)
+    if after:
+        said[point] = after
+    else:
+        said.pop(point, None)
 
 
 def present(state: DesiredState, domains: frozenset[str]) -> DesiredState:
@@ -79,24 +203,7 @@ def present(state: DesiredState, domains: frozenset[str]) -> DesiredState:
     )
 
 
-def _ready(
-    state: DesiredState, grants: Collection[Grant], base: Base, types: PacketTypes, own: Rights
-) -> Module:
-    """Return the types that each of some grants would need beside what is there already."""
-    needed: dict[str, Rights] = {}
-    for grant in grants:
-        place = grant.destination
-        near = replace(
-            state,
-            guards=frozenset(g for g in state.guards if g.destination.overlaps(place)),
-            grants=frozenset(g for g in state.grants if g.destination.overlaps(place)) | {grant},
-        )
-        labelled = label_cells(cells(near), base, types, own)
-        needed.update((cell.packet_type, cell.rights) for cell in labelled)
-    return Module(needed)
-
-
-def _spare(domains: frozenset[str], types: PacketTypes, own: Rights) -> Module:
+def _spare(domains: Iterable[str], labeller: Labeller) -> Module:
     """Return the audiences that the next change most often asks for: one domain, and nobody."""
-    likely = [Rights(), *(Rights.both(frozenset({domain})) - own for domain in sorted(domains))]
-    return Module({types.type_for(rights): rights for rights in likely})
+    likely = [Rights(), *(Rights.both(frozenset({domain})) for domain in sorted(domains))]
+    return Module(dict(labeller.type_of(rights) for rights in likely))

@@ -9,14 +9,14 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from appfwd.core.cells import Point
 from appfwd.core.chains import Base, Chain, MapName
 from appfwd.core.expressions import Rule
 from appfwd.core.lines import LineMap
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
 from appfwd.core.seen import SeenSet
-from appfwd.core.table import Key, Table
+from appfwd.core.table import Key, Points, Table
 from appfwd.model.addresses import AddressRange, Family
-from appfwd.model.destination import Direction
 from appfwd.model.services import PROTOCOLS, Interval, ServiceBox
 
 Json = Mapping[str, Any]
@@ -59,6 +59,7 @@ class _Decoder:
     def __init__(self) -> None:
         self._contexts: dict[str, str] = {}
         self._maps: dict[MapName, dict[Key, str]] = {}
+        self._points: dict[MapName, Points] = {}
         self._lines: dict[LineMap, dict[Interval, str]] = {}
         self._sets: set[SeenSet] = set()
         self._bases: dict[str, Base | None] = {}
@@ -70,7 +71,8 @@ class _Decoder:
             if kind != "metainfo":
                 getattr(self, f"_on_{kind}")(value)
         chains = {n: Chain(tuple(self._rules.get(n, ())), b) for n, b in self._bases.items()}
-        return Table(self._contexts, self._maps, self._lines, frozenset(self._sets), chains)
+        maps = (self._maps, self._points, self._lines)
+        return Table(self._contexts, *maps, frozenset(self._sets), chains)
 
     def _on_table(self, value: Json) -> None:
         if _flags(value) not in (TABLE_FLAGS, ["persist"]):
@@ -99,6 +101,8 @@ class _Decoder:
         rows = value.get("elem", ())
         if isinstance(name, LineMap):
             self._lines[name] = {_decode_interval(key): label for key, label in rows}
+        elif name.exact:
+            self._points[name] = Points({_decode_point(key): label for key, label in rows})
         else:
             self._maps[name] = {_decode_key(name.family, key): label for key, label in rows}
 
@@ -110,11 +114,10 @@ class _Decoder:
 
 def _hold_form(value: Json, form: Json) -> None:
     """Hold that a map or set is as we make it, elements aside."""
+    if _flags(value) != sorted(form.get("flags", [])):
+        raise NotOurs(f"{value['name']}: flags")
     for key, wanted in form.items():
-        found = value.get(key)
-        if key == "flags":
-            found, wanted = _flags(value), sorted(wanted)  # noqa: PLW2901
-        if found != wanted:
+        if key != "flags" and value.get(key) != wanted:
             raise NotOurs(f"{value['name']}: {key}")
     if ("elem" in value and set(value) - _SHAPE - form.keys()) or "expr" in value:
         raise NotOurs(str(value["name"]))
@@ -149,19 +152,18 @@ def _neutral(expr: Json) -> Json:
 
 
 def _map_name(text: str) -> MapName | LineMap:
-    direction, _, kind = text.partition("_")
-    if kind[-1:].isdigit():
-        name = MapName(Direction(direction), kind[:-1] == "guard", Family(int(kind[-1])))
-        if str(name) != text:
-            raise NotOurs(text)
-        return name
-    return LineMap.parse(text)
+    return MapName.parse(text) if text[-1:].isdigit() else LineMap.parse(text)
 
 
 def _decode_key(family: Family, key: Json) -> Key:
     peer, protocols, ports = key["concat"]
     box = ServiceBox(_decode_interval(protocols), _decode_interval(ports))
     return Key(_decode_range(family, peer), box)
+
+
+def _decode_point(key: Json) -> Point:
+    peer, protocol, port = key["concat"]
+    return Point(int(ipaddress.ip_address(peer)), _number(protocol), _number(port))
 
 
 def _decode_range(family: Family, value: object) -> AddressRange:

@@ -5,13 +5,16 @@ Schema: libnftables-json(5). Structures only; names of objects and maps are ours
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
-from appfwd.core.chains import Base, MapName
+from appfwd.core.cells import Point
+from appfwd.core.chains import Base, MapName, is_exact
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import QUIET, SIZE, SeenSet
-from appfwd.core.table import FAMILY, TABLE, Key, Table
+from appfwd.core.table import FAMILY, TABLE, Key, Points, Table
 from appfwd.model.addresses import Family, address_text
 from appfwd.model.services import Interval
 
@@ -41,6 +44,52 @@ def table_commands(current: Table | None, wanted: Table) -> list[Json]:
     return [_table("add"), *_difference(current, wanted)]
 
 
+@dataclass(frozen=True)
+class Touched:
+    """What a transaction does: to points, by map, the label of each after it; None: it is gone.
+
+    ``shape`` tells whether it does more, which a listing without elements shows.
+    """
+
+    points: Mapping[str, Sequence[tuple[Json, str | None]]]
+    shape: bool
+
+    @property
+    def count(self) -> int:
+        """How many points it touches."""
+        return sum(len(rows) for rows in self.points.values())
+
+
+def touched(commands: Iterable[Json]) -> Touched | None:
+    """Return what a transaction does; None where it changes elements that are no points."""
+    found: dict[str, dict[str, tuple[Json, str | None]]] = {}
+    shape = False
+    for command in commands:
+        ((verb, what),) = command.items()
+        ((kind, value),) = what.items()
+        if kind != "element":
+            shape = shape or kind != "table"
+            if kind == "table" and verb == "delete":
+                return None
+        elif not is_exact(value["name"]):
+            return None
+        else:
+            rows = found.setdefault(value["name"], {})
+            for key, label in value["elem"]:
+                rows[repr(key)] = (key, label if verb == "add" else None)
+    return Touched({name: tuple(rows.values()) for name, rows in found.items()}, shape)
+
+
+def same_shape(found: Table, wanted: Table) -> bool:
+    """Tell whether a table read back without elements is as wanted, elements aside."""
+    return (
+        (found.contexts, found.sets, found.chains) == (wanted.contexts, wanted.sets, wanted.chains)
+        and found.maps.keys() == wanted.maps.keys()
+        and found.points.keys() == wanted.points.keys()
+        and found.lines.keys() == wanted.lines.keys()
+    )
+
+
 def delete_commands() -> list[Json]:
     """Return the transaction that takes the whole table away; there must be one."""
     return [_table("delete")]
@@ -66,7 +115,10 @@ def map_form(name: MapName | LineMap) -> Json:
         kind: str | list[str] = "inet_proto" if name.protocol is None else "inet_service"
     else:
         kind = [_ADDRESS_TYPES[name.family], "inet_proto", "inet_service"]
-    return {"type": kind, "map": "secmark", "flags": ["interval"]}
+    form: dict[str, Any] = {"type": kind, "map": "secmark"}
+    if isinstance(name, MapName) and name.exact:
+        return form
+    return {**form, "flags": ["interval"]}
 
 
 def set_form(one: SeenSet) -> Json:
@@ -74,28 +126,34 @@ def set_form(one: SeenSet) -> Json:
     return {"type": one.types(), "size": SIZE, "flags": ["timeout", "dynamic"], "timeout": QUIET}
 
 
-Elements = Mapping[str, tuple[Json, Mapping[Any, tuple[object, str]]]]
+class _Held(NamedTuple):
+    """A map: what it is, its elements, how one's key is written, and whether many go slowly."""
+
+    form: Json
+    elements: Mapping[Any, str]
+    write: Callable[[Any], object]
+    slow: bool
 
 
-def _elements_of(table: Table) -> dict[str, tuple[Json, dict[Any, tuple[object, str]]]]:
-    """Return all maps by name, each with its form and its elements: key to (key in JSON, label)."""
-    found: dict[str, tuple[Json, dict[Any, tuple[object, str]]]] = {}
-    for name, elements in sorted(table.maps.items(), key=lambda item: str(item[0])):
-        found[str(name)] = (
-            map_form(name),
-            {key: (_encode_key(key), label) for key, label in sorted(elements.items())},
-        )
-    for line, intervals in sorted(table.lines.items(), key=lambda item: str(item[0])):
-        found[str(line)] = (
-            map_form(line),
-            {key: (_of(key), label) for key, label in sorted(intervals.items())},
-        )
-    return found
+def _held(table: Table) -> dict[str, _Held]:
+    """Return all maps by name, in order."""
+    found: dict[str, _Held] = {}
+    for name, cells in table.maps.items():
+        found[str(name)] = _Held(map_form(name), cells, _encode_key, slow=True)
+    for name, points in table.points.items():
+        write = partial(_encode_point, name.family)
+        found[str(name)] = _Held(map_form(name), points, write, slow=False)
+    for line, intervals in table.lines.items():
+        found[str(line)] = _Held(map_form(line), intervals, _of, slow=True)
+    return dict(sorted(found.items()))
+
+
+_HeldByName = Mapping[str, _Held]
 
 
 def _difference(current: Table, wanted: Table) -> Iterator[Json]:
     """Yield commands in an order in which nothing names what is not there."""
-    had, goal = _elements_of(current), _elements_of(wanted)
+    had, goal = _held(current), _held(wanted)
     remade = frozenset(_remade(had, goal))
     sets_differ = current.sets != wanted.sets
     redo = {
@@ -118,13 +176,21 @@ def _difference(current: Table, wanted: Table) -> Iterator[Json]:
     yield from _add_chains(current, wanted, redo)
 
 
-def _remade(had: Elements, goal: Elements) -> Iterator[str]:
-    for name, (_, elements) in had.items():
-        if name in goal:
-            kept = goal[name][1]
-            gone = sum(kept.get(key) != element for key, element in elements.items())
-            if gone > _DELETE_AT_MOST:
+def _remade(had: _HeldByName, goal: _HeldByName) -> Iterator[str]:
+    for name, held in had.items():
+        if held.slow and name in goal:
+            gone = _missing(held.elements, goal[name].elements)
+            if len(gone) > _DELETE_AT_MOST:
                 yield name
+
+
+def _missing(elements: Mapping[Any, str], others: Mapping[Any, str]) -> list[tuple[Any, str]]:
+    """Return what others have not, or have with another label, in order."""
+    if elements is others:
+        return []
+    keys = elements.unlike(others) if isinstance(elements, Points) else elements
+    there = ((key, elements.get(key)) for key in keys)
+    return sorted((key, label) for key, label in there if label and others.get(key) != label)
 
 
 def _drop_chains(current: Table, wanted: Table, redo: Iterable[str]) -> Iterator[Json]:
@@ -136,30 +202,28 @@ def _drop_chains(current: Table, wanted: Table, redo: Iterable[str]) -> Iterator
             yield {"delete": {"chain": {**_WHERE, "name": name}}}
 
 
-def _drop_elements(had: Elements, goal: Elements, remade: frozenset[str]) -> Iterator[Json]:
-    for name, (_, elements) in had.items():
+def _drop_elements(had: _HeldByName, goal: _HeldByName, remade: frozenset[str]) -> Iterator[Json]:
+    for name, held in had.items():
         if name not in goal or name in remade:
             yield {"delete": {"map": {**_WHERE, "name": name}}}
-            continue
-        kept = goal[name][1]
-        gone = [row for key, row in elements.items() if kept.get(key) != row]
-        yield from _elements("delete", name, gone)
-
-
-def _add_elements(had: Elements, goal: Elements, remade: frozenset[str]) -> Iterator[Json]:
-    for name, (form, elements) in goal.items():
-        before: Mapping[Any, tuple[object, str]] = {}
-        if name in had and name not in remade:
-            before = had[name][1]
         else:
-            yield {"add": {"map": {**_WHERE, "name": name, **form}}}
-        added = [row for key, row in elements.items() if before.get(key) != row]
-        yield from _elements("add", name, added)
+            gone = _missing(held.elements, goal[name].elements)
+            yield from _elements("delete", name, held, gone)
 
 
-def _elements(verb: str, name: str, rows: Sequence[tuple[object, str]]) -> Iterator[Json]:
+def _add_elements(had: _HeldByName, goal: _HeldByName, remade: frozenset[str]) -> Iterator[Json]:
+    for name, held in goal.items():
+        before: Mapping[Any, str] = {}
+        if name in had and name not in remade:
+            before = had[name].elements
+        else:
+            yield {"add": {"map": {**_WHERE, "name": name, **held.form}}}
+        yield from _elements("add", name, held, _missing(held.elements, before))
+
+
+def _elements(verb: str, name: str, held: _Held, rows: Sequence[tuple[Any, str]]) -> Iterator[Json]:
     if rows:
-        elem = [[key, label] for key, label in rows]
+        elem = [[held.write(key), label] for key, label in rows]
         yield {verb: {"element": {**_WHERE, "name": name, "elem": elem}}}
 
 
@@ -186,6 +250,10 @@ def _encode_key(key: Key) -> Json:
     first, last = address_text(family, key.peer.first), address_text(family, key.peer.last)
     box = key.service
     return {"concat": [_span(first, last), _of(box.protocols), _of(box.ports)]}
+
+
+def _encode_point(family: Family, point: Point) -> Json:
+    return {"concat": [address_text(family, point.address), point.protocol, point.port]}
 
 
 def _of(interval: Interval) -> object:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from appfwd.core import chains
-from appfwd.core.audience import LabelledCell
+from appfwd.core.audience import LabelledCell, LabelledPoint
 from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.core.baseline import Baseline
+from appfwd.core.cells import Point, Where
 from appfwd.core.chains import Chain, Layout, MapName
 from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
 from appfwd.core.seen import SeenSet
-from appfwd.model.addresses import AddressRange
+from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Direction
 from appfwd.model.policy import KernelContexts
 from appfwd.model.services import LAST_PROTOCOL, PORTS, Interval, ServiceBox, service_boxes
@@ -29,6 +33,48 @@ class Key:
     peer: AddressRange
     service: ServiceBox
 
+    @classmethod
+    def of_point(cls, family: Family, point: Point) -> Self:
+        """Return the key that holds one point."""
+        protocol, port = point.protocol, point.port
+        box = ServiceBox(Interval(protocol, protocol), Interval(port, port))
+        return cls(AddressRange(family, point.address, point.address), box)
+
+
+class Points(dict[Point, str]):
+    """The labels of points, which know what they were made from, and what is different.
+
+    So two that follow each other are compared without looking at all that they share. They are
+    never changed once they are made.
+    """
+
+    __slots__ = ("__weakref__", "differing", "origin")
+
+    def __init__(self, labels: Mapping[Point, str] | None = None) -> None:
+        super().__init__(labels or {})
+        self.origin: weakref.ref[Points] | None = None
+        self.differing: frozenset[Point] = frozenset()
+
+    def changed(self, changes: Mapping[Point, str | None]) -> Points:
+        """Return these with some labels changed, None for a point that has none any more."""
+        made = Points(self)
+        for point, label in changes.items():
+            if label is None:
+                made.pop(point, None)
+            else:
+                made[point] = label
+        made.origin, made.differing = weakref.ref(self), frozenset(changes)
+        return made
+
+    def unlike(self, other: Mapping[Point, str]) -> Iterable[Point]:
+        """Return points among which are all whose labels here and in another differ."""
+        if isinstance(other, Points):
+            if self.origin is not None and self.origin() is other:
+                return self.differing
+            if other.origin is not None and other.origin() is self:
+                return other.differing
+        return self.keys() | other.keys()
+
 
 @dataclass(frozen=True)
 class Table:
@@ -38,12 +84,14 @@ class Table:
     ignores a second ``add`` silently: nf_tables_newobj). The first object anywhere turns on packet
     checks for the whole machine, so where nothing needs a label there is none.
 
-    ``maps`` label by peer and service, ``lines`` by service alone; ``sets`` are those in which the
-    kernel keeps what it saw, whose elements are of no concern here.
+    ``maps`` label by peer and service, ``points`` one service of one host each, ``lines`` by
+    service alone; ``sets`` are those in which the kernel keeps what it saw, whose elements are of
+    no concern here.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[MapName, Mapping[Key, str]] = field(default_factory=dict)
+    points: Mapping[MapName, Points] = field(default_factory=dict)
     lines: Lines = field(default_factory=dict)
     sets: frozenset[SeenSet] = frozenset()
     chains: Mapping[str, Chain] = field(default_factory=dict)
@@ -57,8 +105,74 @@ class Table:
         return segments_of(direction, self.lines)
 
 
+@dataclass(frozen=True)
+class Elements:
+    """What the maps of cells and of points hold.
+
+    ``below`` are the labels that cells give, and ``used`` counts the points by theirs.
+    """
+
+    maps: Mapping[MapName, Mapping[Key, str]]
+    points: Mapping[MapName, Points]
+    below: frozenset[str]
+    used: Counter[str]
+
+    @classmethod
+    def of(cls, cells: Iterable[LabelledCell], points: Iterable[LabelledPoint]) -> Self:
+        """Return the elements of labelled cells and points."""
+        maps: dict[MapName, dict[Key, str]] = {}
+        below: set[str] = set()
+        for labelled in cells:
+            cell = labelled.cell
+            name = MapName(cell.direction, guard=cell.claim.guarded, family=cell.peer.family)
+            elements = maps.setdefault(name, {})
+            for box in service_boxes(cell.services):
+                elements[Key(cell.peer, box)] = labelled.packet_type
+            below.add(labelled.packet_type)
+        over: dict[MapName, dict[Point, str]] = {}
+        used: Counter[str] = Counter()
+        for one in points:
+            over.setdefault(_name_of(one), {})[one.point] = one.packet_type
+            used[one.packet_type] += 1
+        made = {name: Points(labels) for name, labels in over.items()}
+        return cls(maps, made, frozenset(below), used)
+
+    def changed(self, points: Mapping[tuple[Where, Point], LabelledPoint | None]) -> Self:
+        """Return these elements with some points labelled otherwise; None: not any more."""
+        changes: dict[MapName, dict[Point, str | None]] = {}
+        used = self.used.copy()
+        for ((direction, family), point), one in points.items():
+            for guard in (False, True):
+                name = MapName(direction, guard, family, exact=True)
+                before = self.points.get(name, Points()).get(point)
+                if before is not None:
+                    used[before] -= 1
+                    changes.setdefault(name, {})[point] = None
+            if one is not None:
+                changes.setdefault(_name_of(one), {})[point] = one.packet_type
+                used[one.packet_type] += 1
+        made = {
+            name: self.points.get(name, Points()).changed(labels)
+            for name, labels in changes.items()
+        }
+        kept = {name: labels for name, labels in {**self.points, **made}.items() if labels}
+        return replace(self, points=kept, used=+used)
+
+    def names(self) -> frozenset[MapName]:
+        """Return the maps that have an element."""
+        return frozenset(self.maps) | frozenset(self.points)
+
+    def labels(self) -> frozenset[str]:
+        """Return the labels that an element gives."""
+        return self.below | frozenset(self.used)
+
+
+def _name_of(one: LabelledPoint) -> MapName:
+    return MapName(one.where.direction, one.guarded, one.where.family, exact=True)
+
+
 def compile_table(  # noqa: PLR0913 - all are facts of one table
-    cells: Iterable[LabelledCell],
+    elements: Elements,
     baseline: Baseline,
     bridge: Bridge,
     contexts: KernelContexts,
@@ -66,36 +180,26 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     *,
     fenced: bool,
 ) -> Table:
-    """Return the table that labels ``cells``, and all else by ``baseline``.
+    """Return the table that has ``elements``, and labels all else by ``baseline``.
 
     ``ephemeral`` is the machine's range of local ports for clients (ip_local_port_range). Where the
     bridge is closed, or somebody is ``fenced``, there is an object even if nothing is labelled.
     """
-    maps = _maps(cells)
     lines: Lines = {k: v for d in Direction for k, v in lines_of(d, baseline.of(d)).items()}
     # What the baseline labels entirely leaves nothing to observe or to tell.
     unlabelled = {d for d in Direction if not _covers_all(baseline.of(d))}
     seen = frozenset(unlabelled if bridge is Bridge.OBSERVED else ())
     told = frozenset(unlabelled if fenced and bridge.passes else ())
-    if not maps and not lines and not seen and not fenced and bridge.passes:
+    names = elements.names()
+    if not names and not lines and not seen and not fenced and bridge.passes:
         return Table()
-    used = {name for elements in maps.values() for name in elements.values()}
+    used = {*elements.labels()}
     used |= {name for intervals in lines.values() for name in intervals.values()}
     used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ()), *(NEW_TYPES if told else ())}
     named = {name: contexts.packet_context(name) for name in sorted(used)}
-    layout = Layout(frozenset(maps), frozenset(lines), told, seen, contexts.unlabeled, ephemeral)
-    return Table(named, maps, lines, layout.sets(), chains.build(layout))
-
-
-def _maps(cells: Iterable[LabelledCell]) -> dict[MapName, dict[Key, str]]:
-    maps: dict[MapName, dict[Key, str]] = {}
-    for labelled in cells:
-        cell = labelled.cell
-        name = MapName(cell.direction, guard=cell.claim.guarded, family=cell.peer.family)
-        elements = maps.setdefault(name, {})
-        for box in service_boxes(cell.services):
-            elements[Key(cell.peer, box)] = labelled.packet_type
-    return maps
+    layout = Layout(names, frozenset(lines), told, seen, contexts.unlabeled, ephemeral)
+    parts = (elements.maps, elements.points, lines, layout.sets())
+    return Table(named, *parts, chains.build(layout))
 
 
 def _covers_all(segments: Iterable[Segment]) -> bool:
@@ -107,13 +211,17 @@ def labels_at(
     table: Table, direction: Direction, address: AddressRange, services: Interval
 ) -> frozenset[str | None]:
     """Return the labels that packets of a rectangle get; None for those that get none."""
-    elements: dict[Key, str] = {}
+    cells: dict[Key, str] = {}
+    points: dict[Point, str] = {}
     for guard in (False, True):
-        elements.update(table.maps.get(MapName(direction, guard, address.family), {}))
-    near = {key: label for key, label in elements.items() if _overlap(key, address, services)}
+        name = MapName(direction, guard, address.family)
+        cells.update(table.maps.get(name, {}))
+        over = table.points.get(name._replace(exact=True), Points())
+        points.update((p, label) for p, label in over.items() if _holds(address, services, p))
+    near = {key: label for key, label in cells.items() if _overlap(key, address, services)}
     found: set[str | None] = set()
     for part, segment in within(table.segments(direction), services):
-        here = lookup(near, address, part)
+        here = lookup(near, points, address, part)
         found |= here - {None}
         if None in here:
             found.add(segment.label if segment is not None else None)
@@ -121,19 +229,41 @@ def labels_at(
 
 
 def lookup(
-    elements: Mapping[Key, str], address: AddressRange, services: Interval
+    cells: Mapping[Key, str],
+    points: Mapping[Point, str],
+    address: AddressRange,
+    services: Interval,
 ) -> frozenset[str | None]:
-    """Return the labels that the points of a rectangle get from a map; None for points of none."""
-    found: set[str | None] = set()
+    """Return the labels that a rectangle gets from maps; None for what gets none.
+
+    Points hide the cells below them.
+    """
+    over = {p: label for p, label in points.items() if _holds(address, services, p)}
+    found: set[str | None] = set(over.values())
+    left = len(over)
     covered = 0
-    for key, name in elements.items():
+    for key, name in cells.items():
         size = _overlap(key, address, services)
-        if size:
+        hidden = sum(_covers(key, point) for point in over) if size else 0
+        if size > hidden:
             found.add(name)
-            covered += size
-    if covered < (address.last - address.first + 1) * (services.last - services.first + 1):
+        left -= hidden
+        covered += size
+    if covered + left < (address.last - address.first + 1) * (services.last - services.first + 1):
         found.add(None)
     return frozenset(found)
+
+
+def _holds(address: AddressRange, services: Interval, point: Point) -> bool:
+    return address.first <= point.address <= address.last and point.service in services
+
+
+def _covers(key: Key, point: Point) -> bool:
+    return (
+        key.peer.first <= point.address <= key.peer.last
+        and point.protocol in key.service.protocols
+        and point.port in key.service.ports
+    )
 
 
 def _overlap(key: Key, address: AddressRange, services: Interval) -> int:

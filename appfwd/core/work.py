@@ -53,8 +53,7 @@ def work_of(before: Snapshot, after: Snapshot) -> Work:
 
 def _elements(table: Table) -> Mapping[tuple[str, object], str]:
     found: dict[tuple[str, object], str] = {}
-    for name, cells in table.maps.items():
-        found.update({(str(name), key): label for key, label in cells.items()})
-    for line, intervals in table.lines.items():
-        found.update({(str(line), key): label for key, label in intervals.items()})
+    for kind in (table.maps, table.points, table.lines):
+        for name, elements in kind.items():
+            found.update({(str(name), key): label for key, label in elements.items()})
     return found

@@ -99,6 +99,10 @@ def element_rows(table: Table) -> Iterator[Row]:
     for name, elements in sorted(table.maps.items(), key=lambda item: str(item[0])):
         for key, label in sorted(elements.items()):
             yield _element_row(str(name), name.direction, key, label)
+    for name, points in sorted(table.points.items(), key=lambda item: str(item[0])):
+        for point, label in sorted(points.items()):
+            key = Key.of_point(name.family, point)
+            yield _element_row(str(name), name.direction, key, label)
     for line, intervals in sorted(table.lines.items(), key=lambda item: str(item[0])):
         for interval, label in sorted(intervals.items()):
             yield _line_row(line, interval, label)

@@ -62,8 +62,8 @@ class Whole(Changes):
         before = self._reconciler.stored.state
         after = (await self._submit(asked, caller)).state
         return {
-            "added": len(after.members() - before.members()),
-            "removed": len(before.members() - after.members()),
+            "added": len(after.beyond(before)),
+            "removed": len(before.beyond(after)),
         }
 
     async def export(self, _caller: Caller, options: Options) -> str:

@@ -153,6 +153,11 @@ class DesiredState:
         """Return guards, grants and fences."""
         return self.guards | self.grants | self.fences
 
+    def beyond(self, other: DesiredState) -> frozenset[Member]:
+        """Return the members that ``other`` has not; quick where most are shared."""
+        new: frozenset[Member] = self.guards - other.guards
+        return new | (self.grants - other.grants) | (self.fences - other.fences)
+
     def fence_of(self, domain: str) -> Fence | None:
         """Return the fence of a domain; there is one at most."""
         return next((fence for fence in self.fences if fence.domain == domain), None)

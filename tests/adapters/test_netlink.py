@@ -9,6 +9,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -77,3 +78,58 @@ def test_only_what_is_needed_of_the_library_is_loaded() -> None:
     )
     words = [sys.executable, "-c", program]
     assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+#: Without SELinux there are no labels; elements of other objects are named the same way.
+_MAPS = """
+table inet appfwd {
+    counter one { }
+    counter other { }
+    map points4 { type ipv4_addr . inet_proto . inet_service : counter
+        elements = { 10.0.0.5 . 6 . 443 : "one", 10.0.0.5 . 17 . 53 : "other" } }
+    map points6 { type ipv6_addr . inet_proto . inet_service : counter
+        elements = { 2001:db8::5 . 6 . 443 : "one", 2001:db8::5 . 17 . 53 : "other" } }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "elsewhere"),
+    [("points4", "10.0.0.5", "10.0.0.6"), ("points6", "2001:db8::5", "2001:db8::6")],
+)
+def test_elements_are_looked_up_one_by_one(name: str, here: str, elsewhere: str) -> None:
+    _nft(_MAPS)
+    parts = [(here, 6, 443), (here, 17, 443), (elsewhere, 6, 443), (here, 17, 53)]
+    keys = [{"concat": list(part)} for part in parts]
+
+    async def story(elements: netlink.MapElements) -> None:
+        assert await elements.labels(name, keys) == ["one", None, None, "other"]
+        assert await elements.labels("none", keys[:1]) == [None]
+        await asyncio.to_thread(_nft, f"delete element inet appfwd {name} {{ {here} . 6 . 443 }}")
+        assert await elements.labels(name, keys) == [None, None, None, "other"]
+
+    with closing(netlink.MapElements()) as elements:
+        asyncio.run(story(elements))
+
+
+def test_among_many_each_is_found_and_no_other() -> None:
+    rows = ", ".join(f'10.0.{n >> 8}.{n & 255} . 6 . {n + 1} : "one"' for n in range(500))
+    _nft(_MAPS.replace('10.0.0.5 . 6 . 443 : "one", 10.0.0.5 . 17 . 53 : "other"', rows))
+    keys = [{"concat": [f"10.0.{n >> 8}.{n & 255}", 6, n + 1]} for n in range(500)]
+    others = [{"concat": [f"10.0.{n >> 8}.{n & 255}", 6, n + 2]} for n in range(500)]
+
+    async def story(elements: netlink.MapElements) -> None:
+        assert set(await elements.labels("points4", keys)) == {"one"}
+        assert set(await elements.labels("points4", others)) == {None}
+
+    with closing(netlink.MapElements()) as elements:
+        asyncio.run(story(elements))
+
+
+@pytest.mark.parametrize("part", ["10.0.0.5 }", "", None, 1.5, -1, 70000])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_key_is_of_an_address_and_two_numbers(part: object, at: int) -> None:
+    parts: list[object] = ["10.0.0.5", 6, 443]
+    parts[at] = part
+    with pytest.raises(ValueError, match="no key of a point"):
+        netlink.packed_key({"concat": parts})

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from appfwd.adapters.store.schema import MIGRATIONS
 from appfwd.errors import StoreFailed
@@ -77,6 +78,37 @@ def test_any_state_comes_back_as_it_was_saved(first: DesiredState, second: Desir
             assert saved.state == state
             assert _loaded(path) == saved
             assert set(saved.records) == state.members()
+
+
+@settings(  # type: ignore[untyped-decorator,unused-ignore]
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(row=st.lists(states(), max_size=4))
+def test_what_one_store_says_is_what_another_reads(row: list[DesiredState]) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "state.db"
+        with store(path) as one:
+            for number, state in enumerate(row):
+                owners = dict.fromkeys(state.members(), number)
+                saved = asyncio.run(one.save(state, number + 0.5, owners))
+                read = _loaded(path)
+                assert read == saved
+                assert [*read.records] == [*saved.records]
+
+
+def test_after_a_save_that_failed_all_is_read_anew(path: Path) -> None:
+    with store(path) as one:
+        asyncio.run(one.save(STATE, 0.0, {}))
+        _raw(path, "CREATE TRIGGER no BEFORE INSERT ON rule BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StoreFailed):
+            asyncio.run(one.save(DesiredState(frozenset({INBOUND})), 0.0, {}))
+        _raw(path, "DROP TRIGGER no")
+        saved = asyncio.run(one.save(DesiredState(frozenset({GUARD, INBOUND})), 0.0, {}))
+        assert _loaded(path) == saved
 
 
 def test_a_new_store_is_empty_up_and_open(path: Path) -> None:

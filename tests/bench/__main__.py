@@ -1,7 +1,8 @@
 """What a change costs from call to reply, beside the same done by hand as the recipe has it.
 
-And what a packet costs, how late grants end, and how soon a person is asked: see packets.py,
-ends.py and prompts.py. A word (`changes`, `packets`, `ends`, `prompts`) measures one alone.
+And what it costs with many grants held, what a packet costs, how late grants end, and how soon a
+person is asked: see latency.py, packets.py, ends.py and prompts.py. A word (`changes`, `latency`,
+`packets`, `ends`, `prompts`) measures one alone.
 
 Both sides are commands run in the same guest in the same run, one after the other, alternating, so
 that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
@@ -16,7 +17,7 @@ from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapsh
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
 
-from . import ends, packets, prompts
+from . import ends, latency, packets, prompts
 
 FAST_ROUNDS, LOAD_ROUNDS = 10, 3
 PROXY = "10.9.0.5"
@@ -55,6 +56,13 @@ def packet_costs() -> Mapping[str, object]:
     values = packets.figures(packets.measure())
     packets.report(values)
     return {"packet": values}
+
+
+def latencies() -> Mapping[str, object]:
+    """Measure what a change costs with many grants held."""
+    values = latency.figures(latency.measure())
+    latency.report(values)
+    return values
 
 
 def lateness() -> Mapping[str, object]:
@@ -149,6 +157,7 @@ def report(seconds: Mapping[str, list[float]]) -> None:
 
 KINDS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "changes": changes,
+    "latency": latencies,
     "packets": packet_costs,
     "ends": lateness,
     "prompts": promptness,

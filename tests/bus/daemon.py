@@ -53,6 +53,13 @@ class Control:
         self.opened: frozenset[Any] = frozenset()
         self.heard: Callable[[Sequence[str]], None] | None = None
 
+    def policy_announcements(self, changed: Callable[[], None]) -> Any:
+        """Hear of the kernel's policy loads, and have them told by the test too."""
+        from appfwd.adapters import netlink  # noqa: PLC0415 - after the choice of library
+
+        self.policy_changed = changed
+        return netlink.policy_announcements(changed)
+
     def ears(self, heard: Callable[[Sequence[str]], None], _lost: Callable[[], None]) -> Control:
         """Listen, in the place of the kernel's audit system."""
         self.heard = heard
@@ -254,7 +261,6 @@ def _known(kind: Any, control: Control, name: str) -> Callable[..., Any]:
 def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
     from appfwd import reconciler  # noqa: PLC0415
-    from appfwd.adapters import netlink  # noqa: PLC0415
     from appfwd.adapters.clock import BootClock  # noqa: PLC0415
     from appfwd.asking import asker  # noqa: PLC0415
     from appfwd.listening import denials, observer  # noqa: PLC0415
@@ -267,10 +273,6 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
     control = Control(faults, fakes.FakeNft(faults), policy)
     fakes.CountingStore.faults = faults
     serve = appfwd.daemon.serve
-
-    def announcements(changed: Callable[[], None]) -> Any:
-        control.policy_changed = changed
-        return netlink.policy_announcements(changed)
 
     async def controlled(state: Path) -> None:
         commands = asyncio.create_task(control.serve())
@@ -285,6 +287,7 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         PolicyQuery=lambda *_, **__: policy,
         Semodule=lambda *_, **__: policy,
         LibNft=lambda: control.nft,
+        MapElements=lambda: control.nft,
         ProcHost=fakes.FakeHost,
         ProcProcesses=_known(running_domains.FakeProcesses, control, "processes"),
         SqliteStore=fakes.CountingStore,
@@ -295,7 +298,7 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
         active_users=lambda: control.active,
         session_announcements=control.follow_sessions,
         audit_records=control.ears,
-        policy_announcements=announcements,
+        policy_announcements=control.policy_announcements,
         BootClock=lambda sessions: BootClock(sessions, Path(boot_id)),
         LoginSessions=lambda: control.sessions,
         serve=controlled,

@@ -142,14 +142,19 @@ class FakeNft:
     async def list_ruleset(self) -> Sequence[Json]:
         return await self.list_table()
 
-    async def list_table(self) -> Sequence[Json]:
+    async def labels(self, name: str, keys: Sequence[Json]) -> Sequence[str | None]:
+        await self._faults.at("list")
+        return [self.elements.get(name, {}).get(json.dumps(key)) for key in keys]
+
+    async def list_table(self, *, terse: bool = False) -> Sequence[Json]:
         await self._faults.at("list")
         if self.table is None:
             return []
         rows: list[Json] = [{"table": self.table}]
         for (kind, name), value in self.objects.items():
             elements = [[json.loads(k), v] for k, v in self.elements.get(name, {}).items()]
-            rows.append({kind: {**value, "elem": elements} if kind == "map" else value})
+            shown = kind == "map" and not terse
+            rows.append({kind: {**value, "elem": elements} if shown else value})
         chains = [name for kind, name in self.objects if kind == "chain"]
         return rows + [{"rule": rule} for name in chains for rule in self.rules[name]]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from appfwd.core.table import Table
+from appfwd.core.table import Key, Table
 from tests.core.packets import Packet
 
 NUMBERS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
@@ -30,7 +30,10 @@ class Evaluator:
 
     def __init__(self, table: Table) -> None:
         self._chains = table.chains
-        self._maps = {str(name): elements for name, elements in table.maps.items()}
+        self._maps = {str(name): dict(elements) for name, elements in table.maps.items()}
+        for name, points in table.points.items():
+            of = {Key.of_point(name.family, point): label for point, label in points.items()}
+            self._maps[str(name)] = of
         self._lines = {str(name): elements for name, elements in table.lines.items()}
         #: What the kernel keeps and decides by itself: elements of sets, chance, and a full bucket.
         self.sets: dict[str, set[Any]] = {str(name): set() for name in table.sets}

@@ -57,7 +57,7 @@ class FakeKernel:
 
     def adapters(self) -> Adapters:
         """Return this machine as the kernel's side takes it."""
-        return Adapters(self, self, self, self, self)
+        return Adapters(self, self, self, self, self, self)
 
     async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
         await self.faults.point("table")
@@ -66,9 +66,13 @@ class FakeKernel:
     async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
         return [*self.model.nft.listing(), *self.others]
 
-    async def list_table(self) -> Sequence[Mapping[str, Any]]:
-        await self.faults.point("list")
-        return self.model.nft.listing()
+    async def list_table(self, *, terse: bool = False) -> Sequence[Mapping[str, Any]]:
+        await self.faults.point("shape" if terse else "list")
+        return self.model.nft.listing(terse=terse)
+
+    async def labels(self, name: str, keys: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
+        await self.faults.point("get")
+        return self.model.nft.labels(name, keys)
 
     async def install(self, text: str) -> None:
         await self.faults.point("install " + text)

@@ -64,7 +64,7 @@ class NftModel:
         """End the process that owns the table."""
         self.flags = [flag for flag in self.flags if flag != "owner"]
 
-    def listing(self) -> list[Json]:
+    def listing(self, *, terse: bool = False) -> list[Json]:
         """Return what listing the table answers, in the form of libnftables."""
         if not self.exists:
             return []
@@ -74,10 +74,11 @@ class NftModel:
         for name, context in self.objects.items():
             rows.append({"secmark": {**_WHERE, "name": name, "handle": 2, "context": context}})
         for name, what in self.sets.items():
-            rows.append({"set": {**_WHERE, "name": name, "handle": 4, **what, "elem": [_SEEN]}})
+            seen = {} if terse else {"elem": [_SEEN]}
+            rows.append({"set": {**_WHERE, "name": name, "handle": 4, **what, **seen}})
         for name, what in self.maps.items():
             value = {**_WHERE, "name": name, "handle": 3, **what}
-            if self.elements[name]:
+            if self.elements[name] and not terse:
                 value["elem"] = [[_shown(k), v] for k, v in self.elements[name].items()]
             rows.append({"map": value})
         rows += [{"chain": {**_WHERE, "name": n, **base}} for n, base in self.chains.items()]
@@ -86,6 +87,12 @@ class NftModel:
                 handle = {"handle": number + 9}
                 rows.append({"rule": {**_WHERE, "chain": name, **handle, "expr": _counted(rule)}})
         return [*rows, *self.foreign]
+
+    def labels(self, name: str, keys: Sequence[Json]) -> list[str | None]:
+        """Return the label of each element of a map without intervals; None where it is none."""
+        _need("flags" not in self.maps.get(name, {}), f"{name} has intervals")
+        elements = self.elements.get(name, {})
+        return [elements.get(_name_of(key)) for key in keys]
 
     def _add_table(self, value: Json) -> None:
         kept = "persist" in self.flags and "persist" in value["flags"]
@@ -111,7 +118,7 @@ class NftModel:
     def _add_map(self, value: Json) -> None:
         name = value["name"]
         _need(self.exists and name not in self.maps, f"have {name}")
-        self.maps[name] = {k: value[k] for k in ("type", "map", "flags")}
+        self.maps[name] = {k: value[k] for k in ("type", "map", "flags") if k in value}
         self.elements[name] = {}
 
     def _delete_map(self, value: Json) -> None:
@@ -142,6 +149,8 @@ class NftModel:
         for key, label in value["elem"]:
             _need(label in self.objects, f"no object {label}")
             box = box_of(key)
+            ranges = any(low != high for low, high in box)
+            _need("flags" in self.maps[value["name"]] or not ranges, "no intervals here")
             _need(not any(_overlap(box, box_of(json.loads(k))) for k in elements), "overlap")
             elements[_name_of(key)] = label
 

@@ -87,7 +87,7 @@ def test_the_first_answer_counts_and_the_others_are_withdrawn() -> None:
 def test_an_answer_that_fails_leaves_the_question() -> None:
     async def story(desk: Desk) -> None:
         await desk.deny(text())
-        desk.world.fail_at("table", TableFailed("no"), 100)  # with others, then alone
+        desk.world.fail_at("table", TableFailed("no"), 2)  # with others, then alone
         with pytest.raises(TableFailed):
             await desk.allow()
         assert desk.pending() == [HOST]

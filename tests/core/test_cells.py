@@ -1,4 +1,4 @@
-"""Cells: disjoint, and every point of one has the claim that brute force gives."""
+"""Cells: disjoint, and every point of the space has the claim that brute force gives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from itertools import combinations
 
 from hypothesis import given
 
-from appfwd.core.cells import Cell, cells
+from appfwd.core import cells as core
+from appfwd.core.cells import Cell, Claim, Layers, Where, layers
+from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.services import Interval, service_boxes
 from appfwd.model.state import DesiredState, Grant, Guard
@@ -25,6 +27,15 @@ def _holds(cell: Cell, point: Point) -> bool:
     )
 
 
+def _claims(found: Layers, point: Point) -> list[Claim]:
+    """Return the claim of a point of the sample: its own, or those of cells that hold it."""
+    where = Where(point.direction, Family(point.version))
+    key = core.Point(point.address, point.protocol, point.port)
+    if key in found.points[where]:
+        return [found.claim(where, key)]
+    return [cell.claim for cell in found.cells if _holds(cell, point)]
+
+
 def _meet(one: Cell, other: Cell) -> bool:
     return (
         one.direction is other.direction
@@ -38,15 +49,15 @@ def _meet(one: Cell, other: Cell) -> bool:
 
 @given(states())
 def test_cells_never_overlap(state: DesiredState) -> None:
-    assert not any(_meet(one, other) for one, other in combinations(cells(state), 2))
+    assert not any(_meet(one, other) for one, other in combinations(layers(state).cells, 2))
 
 
 @given(states())
 def test_every_point_has_the_claim_of_brute_force(state: DesiredState) -> None:
     """Points at all borders and one beyond; those of no cell have no guard, grant or spared one."""
-    found = cells(state)
+    found = layers(state)
     for point in points_of(state):
-        here = [cell.claim for cell in found if _holds(cell, point)]
+        here = _claims(found, point)
         granted = {d for d in (*DOMAINS, GONE) if reference.granted(state, d, point)}
         guarded = reference.guarded(state, point)
         spared = {
@@ -78,14 +89,25 @@ def test_the_sample_points_fall_on_both_sides_of_borders(state: DesiredState) ->
 def _only(*texts: str, domain: str | None = None) -> tuple[Cell, ...]:
     places = [parse_destination(text) for text in texts]
     if domain is None:
-        return cells(DesiredState(guards=frozenset(map(Guard, places))))
-    return cells(DesiredState(grants=frozenset(Grant(domain, place) for place in places)))
+        return layers(DesiredState(guards=frozenset(map(Guard, places)))).cells
+    return layers(DesiredState(grants=frozenset(Grant(domain, place) for place in places))).cells
 
 
 def test_a_network_is_one_cell_however_many_hosts_lie_beside_it() -> None:
     hosts = [f"192.0.2.{n}:443/tcp" for n in range(0, 250, 2)]
     found = _only("10.0.0.0/8:80/tcp", *hosts)
+    assert len(found) == 1
+    found = _only("10.0.0.0/8:80/tcp", *(f"{host.split(':')[0]}" for host in hosts))
     assert len(found) == 1 + len(hosts)
+
+
+def test_a_point_cuts_nothing_and_has_what_is_below_it_too() -> None:
+    network, host = parse_destination("10.0.0.0/24"), parse_destination("10.0.0.9:80/tcp")
+    found = layers(DesiredState(frozenset({Guard(network)}), frozenset({Grant("a_t", host)})))
+    assert [str(cell.peer) for cell in found.cells] == ["10.0.0.0/24"]
+    where, point = Where(Direction.OUT, Family.IPV4), core.Point(0x0A000009, 6, 80)
+    assert [*found.points[where]] == [point]
+    assert found.claim(where, point) == Claim(guarded=True, granted=frozenset({"a_t"}))
 
 
 def test_neighbours_of_equal_claim_are_one_cell() -> None:
@@ -97,7 +119,8 @@ def test_neighbours_of_equal_claim_are_one_cell() -> None:
 
 def test_a_host_cuts_its_network_in_three() -> None:
     network, host = parse_destination("10.0.0.0/24"), parse_destination("10.0.0.9")
-    found = cells(DesiredState(frozenset({Guard(network)}), frozenset({Grant("a_t", host)})))
+    state = DesiredState(frozenset({Guard(network)}), frozenset({Grant("a_t", host)}))
+    found = layers(state).cells
     assert [str(cell.peer) for cell in found] == [
         "10.0.0.0-10.0.0.8",
         "10.0.0.9",
@@ -108,6 +131,6 @@ def test_a_host_cuts_its_network_in_three() -> None:
 
 def test_directions_do_not_meet() -> None:
     inbound = parse_destination("any:80/tcp", Direction.IN)
-    assert {cell.direction for cell in cells(DesiredState(frozenset({Guard(inbound)})))} == {
+    assert {cell.direction for cell in layers(DesiredState(frozenset({Guard(inbound)}))).cells} == {
         Direction.IN
     }

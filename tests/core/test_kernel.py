@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appfwd.core.nft import delete_commands
-from appfwd.core.plan import ApplyTable
-from appfwd.core.table import Table
 from appfwd.errors import NotExclusive, PolicyUnsupported, TableFailed, VerifyFailed
 from appfwd.kernel import Kernel
 from appfwd.model.policy import LoadedPolicy, Rights
@@ -22,7 +18,6 @@ from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.fakes import FakeKernel
 from tests.core.kernelmodel import KernelModel
-from tests.core.nftmodel import Refused
 from tests.core.samples import DOMAINS, make_policy, points_of, policies, states
 from tests.core.stories import state_of
 
@@ -171,24 +166,72 @@ def test_a_change_reads_the_table_once_after_writing_it() -> None:
     assert " ".join(calls).endswith("| table list |")
 
 
-@pytest.mark.parametrize("spoil", ["elements", "foreign", "gone"])
+POINT, MORE_POINTS = "10.0.0.5:443/tcp", ("10.0.0.6:443/tcp", "10.0.0.6:80/tcp")
+
+
+def _points(
+    machine: FakeKernel,
+    more: DesiredState,
+    write: Callable[[], None] = lambda: None,
+    at: str = "get",
+) -> str:
+    """Guard a point, and then more; return what the latter did, and call ``write`` at a step."""
+    _make(machine, state_of(POINT))
+
+    def start() -> None:
+        machine.faults.calls.append("|")
+        machine.faults.before = lambda operation: write() if operation == at else None
+
+    _in_a_row(machine, state_of(POINT), more, between=start)
+    assert _make(machine, more) is False
+    calls = [one.split(maxsplit=1)[0] for one in machine.faults.calls if one != "query"]
+    return " ".join(calls).split("|")[1].strip()
+
+
+MORE = state_of(POINT, *MORE_POINTS)
+GRANTED = state_of(POINT, grants=(("a_t", POINT),))
+
+
+def test_points_are_read_back_without_the_table() -> None:
+    assert _points(FakeKernel(make_policy()), MORE) == "table get"
+
+
+def test_of_a_new_label_the_table_is_read_without_its_elements() -> None:
+    machine = FakeKernel(make_policy())
+    _make(machine, GRANTED)  # its type is in the policy from now on
+    assert _points(machine, GRANTED) == "table shape get"
+
+
+def test_a_network_is_read_back_with_the_table() -> None:
+    assert _points(FakeKernel(make_policy()), state_of(POINT, "10.1.0.0/16")) == "table list"
+
+
+@pytest.mark.parametrize("both", ["point get", "point shape", "object shape"])
+def test_what_is_not_as_it_was_written_is_mended(both: str) -> None:
+    what, at = both.split()
+    machine = FakeKernel(make_policy())
+    _make(machine, GRANTED)
+    left = ["once"]
+
+    def lose() -> None:
+        if left:
+            left.clear()
+            nft = machine.model.nft
+            spoilt = nft.elements["out_guard_exact4"] if what == "point" else nft.objects
+            spoilt.popitem()
+
+    assert "list" in _points(machine, GRANTED, lose, at)
+
+
+@pytest.mark.parametrize("spoil", ["elements", "foreign"])
 def test_a_table_that_others_changed_since_is_read_anew(spoil: str) -> None:
     """Nobody can, since it has an owner; were that not so, no reply would be wrong."""
     machine = FakeKernel(make_policy())
-    nft, run = machine.model.nft, machine.run
-
-    async def refuse(commands: Sequence[Mapping[str, Any]]) -> None:
-        try:
-            await run(commands)
-        except Refused as error:
-            raise TableFailed(str(error)) from error
-
-    machine.run = refuse  # type: ignore[method-assign]
+    nft = machine.model.nft
     guards = state_of("10.0.0.5", "10.0.0.6", grants=(("a_t", "10.0.0.5"),))
     spoils: dict[str, Callable[[], None]] = {
         "elements": lambda: nft.elements.update(out_guard4={}),
         "foreign": lambda: nft.foreign.append({"counter": {"name": "theirs"}}),
-        "gone": lambda: machine.model.apply(ApplyTable(tuple(delete_commands()), Table())),
     }
     left = [spoils[spoil]]
     _in_a_row(machine, GUARDED, guards, between=lambda: left.pop()() if left else None)

@@ -20,7 +20,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "turns": (),
     "stopwatch": (),
     "access": ("errors", "model", "core", "ports"),
-    "kernel": ("errors", "model", "core", "ports", "access", "stopwatch", "turns"),
+    "compiling": ("errors", "model", "core"),
+    "kernel": (
+        *("errors", "model", "core", "ports"),
+        *("access", "compiling", "stopwatch", "turns"),
+    ),
     "reconciler": ("errors", "model", "ports", "kernel", "stopwatch"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
     "listening": ("errors", "model", "core", "ports", "listening"),

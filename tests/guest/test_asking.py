@@ -81,7 +81,8 @@ def test_an_answer_takes_no_policy_load_once_the_domain_is_ready(
     loads = policy_loads(guest)
     guest.probe.reach("irc_t", (OTHER, PORT))
     (row,) = asked(firewall)
-    until(lambda: policy_loads(guest) > loads)  # nobody has answered anything yet
+    # Nobody has answered anything yet. Making ready rests four times as long as it took before.
+    until(lambda: policy_loads(guest) > loads, 300)
     loads = policy_loads(guest)
     firewall.ctl("answer", row["id"], "allow", "--boot")
     assert guest.probe.reach("irc_t", (OTHER, PORT)) == "ok"

@@ -48,6 +48,8 @@ class SqliteStore:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._connection: sqlite3.Connection | None = None
+        #: What is stored, where that is known: nobody else writes.
+        self._known: Stored | None = None
 
     async def load(self) -> Stored:
         """Return what is stored; a new store is made where there is none.
@@ -56,7 +58,8 @@ class SqliteStore:
             StoreFailed: it cannot be read, is damaged, or was written by a newer appfwd.
 
         """
-        return await self._run(self._load)
+        self._known = await self._run(self._load)
+        return self._known
 
     async def save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
         """Make ``state`` durable and return it with its records.
@@ -126,8 +129,8 @@ class SqliteStore:
 
     def _save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
         connection = self._open()
-        before = self._load()
-        members = state.members()
+        before, self._known = self._known or self._load(), None
+        records = dict(before.records)
         settings = {
             "bridge": state.settings.bridge.value,
             **{name: "yes" if getattr(state.settings, name) else "no" for name in _SWITCHES},
@@ -135,22 +138,17 @@ class SqliteStore:
         with closing(connection.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:
-                cursor.executemany(
-                    "DELETE FROM rule WHERE id = ?",
-                    [
-                        (int(record.id),)
-                        for member, record in before.records.items()
-                        if member not in members
-                    ],
-                )
-                cursor.executemany(
-                    "INSERT INTO rule (kind, domain, direction, destination, detail, created, uid) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (*rule_row(member), now, owners.get(member, 0))
-                        for member in sorted(members - set(before.records), key=rule_row)
-                    ],
-                )
+                for member in before.state.beyond(state):
+                    cursor.execute("DELETE FROM rule WHERE id = ?", (int(records.pop(member).id),))
+                for member in sorted(state.beyond(before.state), key=rule_row):
+                    row = (*rule_row(member), now, owners.get(member, 0))
+                    cursor.execute(
+                        "INSERT INTO rule "
+                        "(kind, domain, direction, destination, detail, created, uid) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        row,
+                    )
+                    records[member] = Record(str(cursor.lastrowid), *row[-2:])
                 cursor.executemany(
                     "INSERT INTO setting VALUES (?, ?) "
                     "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -162,23 +160,22 @@ class SqliteStore:
                 if connection.in_transaction:
                     cursor.execute("ROLLBACK")
                 raise
-        return self._load()
+        self._known = Stored(state, records)
+        return self._known
 
 
 def _write_ends(cursor: sqlite3.Cursor, before: DesiredState, state: DesiredState) -> None:
     """Write trials, the ends of grants, and what ended; each is written where it differs."""
-    for name, columns, old, new in (
-        ("trial", TRIAL, _rows(trial_row, before.trials), _rows(trial_row, state.trials)),
-        ("ending", ENDING, _rows(ending_row, before.endings), _rows(ending_row, state.endings)),
-        ("ended", ENDED, _rows(ended_row, before.ended), _rows(ended_row, state.ended)),
+    for name, columns, row, old, new in (
+        ("trial", TRIAL, trial_row, before.trials, state.trials),
+        ("ending", ENDING, ending_row, before.endings, state.endings),
+        ("ended", ENDED, ended_row, before.ended, state.ended),
     ):
         marks = ", ".join("?" for _ in columns.split(", "))
-        cursor.executemany(f"DELETE FROM {name} WHERE ({columns}) = ({marks})", sorted(old - new))  # noqa: S608
-        cursor.executemany(
-            f"INSERT INTO {name} ({columns}) VALUES ({marks})",  # noqa: S608
-            sorted(new - old),
-        )
+        gone, came = _rows(row, old - new), _rows(row, new - old)
+        cursor.executemany(f"DELETE FROM {name} WHERE ({columns}) = ({marks})", gone)  # noqa: S608
+        cursor.executemany(f"INSERT INTO {name} ({columns}) VALUES ({marks})", came)  # noqa: S608
 
 
-def _rows(row: Callable[[Any], tuple[Any, ...]], values: Iterable[object]) -> set[tuple[Any, ...]]:
-    return {row(value) for value in values}
+def _rows(row: Callable[[Any], tuple[Any, ...]], values: Iterable[object]) -> list[Any]:
+    return sorted(row(value) for value in values)

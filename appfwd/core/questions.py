@@ -2,8 +2,9 @@
 
 A question is of a domain and a place, and its id is a digest of both: an answer can be to nothing
 else than what was shown. Of a domain few are kept and fewer are open before a person at once; what
-finds no room is counted with the others. A question that is not answered stays, and is asked
-anew once the program still tries after a while; after a Block the domain is quiet for a while.
+finds no room is counted with the others. However full it is, a domain that has none gets one. A
+question that is not answered stays, and is asked anew once the program still tries after a while;
+after a Block the domain is quiet for a while.
 
 No clock: every call tells the time (Unix time, in seconds).
 """
@@ -26,6 +27,8 @@ KEPT_AT_MOST, KEPT_OF_ONE = 512, 32
 #: Questions open before a person at once, of all domains and of one; and for how long one counts
 #: as open that nobody answers.
 OPEN_AT_MOST, OPEN_OF_ONE, OPEN_FOR = 12, 3, 60.0
+#: Questions of a domain of which one can make room for a domain that has none.
+_MANY = 2
 #: A question of which nothing was heard for so long makes room for new ones.
 STALE = 300.0
 #: A question is asked anew after so long, while the program still tries.
@@ -200,7 +203,10 @@ class Questions:
     def _made(self, seen: Seen, now: float) -> Question | None:
         observation = seen.observation
         known = self._domains.setdefault(observation.domain, _OfDomain())
-        if not (self._has_room(known.questions, KEPT_OF_ONE, now) and self._has_any_room(now)):
+        room = self._has_room(known.questions, KEPT_OF_ONE, now) and (
+            self._has_any_room(now) or (not known.questions and self._takes_room())
+        )
+        if not room:
             known.others.append(str(observation.destination))
             known.beyond += 1
             return None
@@ -226,6 +232,21 @@ class Questions:
             return False
         self.drop(stalest)
         self.evicted.append(stalest)
+        return True
+
+    def _takes_room(self) -> bool:
+        """Take the place of the domain that has most, for one that has none; tell whether it did.
+
+        What nobody was asked yet goes, the newest first.
+        """
+        most = max(self._domains.values(), key=lambda known: len(known.questions))
+        waiting = [q for q in most.questions.values() if q.asked is None and not q.answering]
+        if len(most.questions) < _MANY or not waiting:
+            return False
+        self.drop(waiting[-1])
+        self.evicted.append(waiting[-1])
+        most.others.append(str(waiting[-1].observation.destination))
+        most.beyond += 1
         return True
 
     def opens(self, question: Question, now: float) -> bool:

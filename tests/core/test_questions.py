@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +109,35 @@ def test_a_storm_of_many_domains_costs_bounded_questions() -> None:
         denied(questions, n // 100, domain=f"d{n % 100}_t")
     assert len(questions) == KEPT_AT_MOST
     assert len(questions.open(NOW)) == OPEN_AT_MOST
+
+
+def test_however_full_it_is_a_domain_that_has_none_gets_one() -> None:
+    questions = Questions()
+    for domain in range(KEPT_AT_MOST // KEPT_OF_ONE):
+        for n in range(KEPT_OF_ONE):
+            denied(questions, n, domain=f"full{domain}_t")
+    assert len(questions) == KEPT_AT_MOST
+    opened = {one.id for one in questions.open(NOW)}
+    for n in range(100):
+        for number in (1, 2):
+            denied(questions, number, domain=f"late{n}_t")
+        assert questions.get(id_of(observed(1, f"late{n}_t")))
+        assert not questions.get(id_of(observed(2, f"late{n}_t")))
+    assert len(questions) == KEPT_AT_MOST
+    assert opened == {one.id for one in questions.open(NOW)}
+    assert opened.isdisjoint(one.id for one in questions.evicted)
+    counts = Counter(one.observation.domain for one in questions.all())
+    assert max(counts.values()) - min(counts[f"full{n}_t"] for n in range(16)) <= 1
+
+
+def test_where_each_has_one_none_gives_it_up() -> None:
+    questions = Questions()
+    for n in range(KEPT_AT_MOST):
+        denied(questions, 1, domain=f"d{n}_t")
+        assert questions.get(id_of(observed(1, f"d{n}_t")))
+    denied(questions, 1, domain="late_t")
+    assert not questions.get(id_of(observed(1, "late_t")))
+    assert len(questions) == KEPT_AT_MOST
 
 
 def test_what_was_not_tried_for_long_makes_room() -> None:

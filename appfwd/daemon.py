@@ -16,7 +16,8 @@ from appfwd import __version__
 from appfwd.adapters.audit import audit_records
 from appfwd.adapters.clock import BootClock
 from appfwd.adapters.names import KnownNames
-from appfwd.adapters.netlink import MapElements, policy_announcements, table_announcements
+from appfwd.adapters.netlink.announcements import policy_announcements, table_announcements
+from appfwd.adapters.netlink.elements import MapElements
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.notes.blocks import BlockStore
 from appfwd.adapters.notes.observations import ObservationStore

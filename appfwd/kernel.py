@@ -78,7 +78,7 @@ class Kernel:
         self._compiling = Compiling()
         self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
         self._reading = asyncio.Lock()
-        self._loads_seen: int | None = None
+        self._loads_seen = -1
         #: The module that :meth:`make` is loading.
         self._loading: Module | None = None
         #: The state that the table is of, on the way of :meth:`make`; None where that is not known.
@@ -267,7 +267,8 @@ class Kernel:
 
     async def _has_shape(self, wanted: Table) -> bool:
         try:
-            return same_shape(decode_table(await self._a.nft.list_table(terse=True)), wanted)
+            listing = await self._a.nft.list_table(terse=True)
+            return same_shape(await self._aside.run(decode_table, listing), wanted)
         except NotOurs:
             return False
 
@@ -310,9 +311,8 @@ class Kernel:
                 log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
                 raise
         with self.stopwatch.stage("access"):
-            load = self._loads_seen or 0
             ready = replace(wanted.module, types={**wanted.ready.types, **wanted.module.types})
-            await self._aside.run(self._access.hold, ready, machine.contexts, load)
+            await self._aside.run(self._access.hold, ready, machine.contexts, self._loads_seen)
         if wanted.module.strict and not self._a.selinux.always_checks():
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)

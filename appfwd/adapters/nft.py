@@ -43,7 +43,7 @@ class LibNft:
             raise TableFailed(_explain(error))
 
     async def list_table(self, *, terse: bool = False) -> Sequence[Mapping[str, Any]]:
-        """Return the objects of our table, without elements if ``terse``; empty where it is not.
+        """Return the objects of our table, without elements if ``terse``; nothing where it is not.
 
         Raises:
             TableFailed: the kernel did not answer.

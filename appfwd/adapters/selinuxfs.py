@@ -28,7 +28,10 @@ class _Packets:
 
 
 class SelinuxFs:
-    """Answers from selinuxfs; every call reads the kernel anew."""
+    """Answers from selinuxfs; every call reads the kernel anew.
+
+    How packets are asked about is fixed by a policy load, and read once for each.
+    """
 
     def __init__(self, root: Path = _ROOT) -> None:
         self._root = root

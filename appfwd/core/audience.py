@@ -91,19 +91,14 @@ class Base:
             frozenset(d for d in domains if label in self.fences[d].recv),
         )
 
-    def parts(self, cell: Cell) -> Iterator[tuple[Interval, Segment | None]]:
-        """Cut a cell where its packets, were it not there, would have another label."""
-        if cell.claim.guarded:
-            yield cell.services, None
-            return
-        yield from within(self.baseline.of(cell.direction), cell.services)
-
-    def segment(self, direction: Direction, service: int, claim: Claim) -> Segment | None:
-        """Return what a point's packets would be labelled by, were it not there."""
+    def parts(
+        self, direction: Direction, services: Interval, claim: Claim
+    ) -> Iterator[tuple[Interval, Segment | None]]:
+        """Cut services where their packets, were the claim not there, would have another label."""
         if claim.guarded:
-            return None
-        ((_, segment),) = within(self.baseline.of(direction), Interval(service, service))
-        return segment
+            yield services, None
+            return
+        yield from within(self.baseline.of(direction), services)
 
     def needed(self, claim: Claim, segment: Segment | None) -> Rights | None:
         """Return the rights that packets of a claim need a label for; None where they need none.
@@ -140,11 +135,10 @@ def kept_by(domain: str, machine: Machine) -> Kept:
 
 @dataclass(frozen=True)
 class LabelledCell:
-    """A cell with the packet type that its packets get, and who may use that."""
+    """A cell with the packet type that its packets get."""
 
     cell: Cell
     packet_type: str
-    rights: Rights
 
 
 class LabelledPoint(NamedTuple):
@@ -164,7 +158,7 @@ class Labeller:
 
     def __init__(self, base: Base, types: PacketTypes, own: Rights) -> None:
         self._base, self._types, self._own = base, types, own
-        self._known: dict[tuple[Claim, str | None], tuple[str, Rights] | None] = {}
+        self._known: dict[tuple[Claim, str | None], str | None] = {}
         self.types: dict[str, Rights] = {}
 
     def cells(self, cells: Iterable[Cell]) -> tuple[LabelledCell, ...]:
@@ -172,8 +166,8 @@ class Labeller:
         result: list[LabelledCell] = []
         for cell in cells:
             parts = [
-                LabelledCell(replace(cell, services=services), *found)
-                for services, segment in self._base.parts(cell)
+                LabelledCell(replace(cell, services=services), found)
+                for services, segment in self._base.parts(cell.direction, cell.services, cell.claim)
                 if (found := self._label(cell.claim, segment)) is not None
             ]
             result.extend(_joined(parts))
@@ -190,9 +184,10 @@ class Labeller:
     def point(self, found: Layers, where: Where, point: Point) -> LabelledPoint | None:
         """Give one point a packet type, where it needs one."""
         claim = found.claim(where, point)
-        segment = self._base.segment(where.direction, point.service, claim)
+        services = Interval(point.service, point.service)
+        ((_, segment),) = self._base.parts(where.direction, services, claim)
         label = self._label(claim, segment)
-        return None if label is None else LabelledPoint(where, point, claim.guarded, label[0])
+        return None if label is None else LabelledPoint(where, point, claim.guarded, label)
 
     def type_of(self, rights: Rights) -> tuple[str, Rights]:
         """Return the packet type of an audience, and the audience without the kernel."""
@@ -203,14 +198,15 @@ class Labeller:
         """Return one like this that has given no type yet."""
         return type(self)(self._base, self._types, self._own)
 
-    def _label(self, claim: Claim, segment: Segment | None) -> tuple[str, Rights] | None:
+    def _label(self, claim: Claim, segment: Segment | None) -> str | None:
         key = (claim, segment.label if segment else None)
         if key not in self._known:
             rights = self._base.needed(claim, segment)
-            found = None if rights is None else self.type_of(rights)
-            self._known[key] = found
-            if found is not None:
-                self.types[found[0]] = found[1]
+            if rights is None:
+                self._known[key] = None
+            else:
+                label, users = self.type_of(rights)
+                self._known[key], self.types[label] = label, users
         return self._known[key]
 
 

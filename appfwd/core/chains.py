@@ -98,9 +98,14 @@ class MapName(NamedTuple):
         return name
 
 
-def is_exact(name: str) -> bool:
-    """Tell whether a map of this name is one of points."""
-    return "_exact" in name
+def map_named(text: str) -> MapName | LineMap:
+    """Return the map whose name is ``text``.
+
+    Raises:
+        ValueError, KeyError: there is no such map.
+
+    """
+    return MapName.parse(text) if text[-1:].isdigit() else LineMap.parse(text)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.audience import Base, Labeller, NamedByContent, PacketTypes
 from appfwd.core.cells import Layers, Point, Where, layers, points_of
+from appfwd.core.elements import Elements
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
-from appfwd.core.table import Elements, Table, compile_table
+from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import Rights
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member
 
@@ -66,11 +67,10 @@ class Compiled:
 
     def artefacts(self, ready: Collection[Grant] = ()) -> Artefacts:
         """Return what the kernel shall have; ``ready`` as for :func:`compile_state`."""
-        settings = self.state.settings
+        settings, table = self.state.settings, self.table
         bridge = settings.bridge
         if not settings.active:
             return Artefacts(Module(), Table(), bridge, active=False)
-        table = self.table
         module = Module(
             {name: self.labeller.types[name] for name in self.elements.labels()},
             # The bridge is needed as soon as one object is there; before, nothing of ours need be.
@@ -95,9 +95,8 @@ class Compiled:
                 grants=frozenset(g for g in state.grants if g.destination.overlaps(place))
                 | {grant},
             )
-            labeller, found = self.labeller.anew(), layers(near)
-            labeller.cells(found.cells)
-            deque(labeller.points(found), 0)
+            labeller = self.labeller.anew()
+            _labelled(labeller, layers(near))
             needed.update(labeller.types)
         return Module(needed)
 
@@ -117,10 +116,14 @@ def _whole(state: DesiredState, machine: Machine, types: PacketTypes) -> Compile
     there = present(state, machine.policy.domains) if active else DesiredState()
     base = Base.of(there if active else state, machine)
     labeller, found = Labeller(base, types, kernel_rights(machine.contexts)), layers(there)
-    elements = Elements.of(labeller.cells(found.cells), labeller.points(found))
+    elements = _labelled(labeller, found)
     table = _table(elements, base, machine) if active else Table()
     granted = Counter(grant.domain for grant in there.grants)
     return Compiled(state, machine, base, labeller, found, elements, table, granted)
+
+
+def _labelled(labeller: Labeller, found: Layers) -> Elements:
+    return Elements.of(labeller.cells(found.cells), labeller.points(found))
 
 
 def _table(elements: Elements, base: Base, machine: Machine) -> Table:

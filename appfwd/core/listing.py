@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from appfwd.core.cells import Point
-from appfwd.core.chains import Base, Chain, MapName
+from appfwd.core.chains import Base, Chain, MapName, map_named
+from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import Rule
 from appfwd.core.lines import LineMap
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
 from appfwd.core.seen import SeenSet
-from appfwd.core.table import Key, Points, Table
+from appfwd.core.table import Table
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.services import PROTOCOLS, Interval, ServiceBox
 
@@ -96,7 +97,7 @@ class _Decoder:
         self._rules.setdefault(value["chain"], []).append(rule)
 
     def _on_map(self, value: Json) -> None:
-        name = _map_name(value["name"])
+        name = map_named(value["name"])
         _hold_form(value, map_form(name))
         rows = value.get("elem", ())
         if isinstance(name, LineMap):
@@ -149,10 +150,6 @@ def _neutral(expr: Json) -> Json:
     if isinstance(right, dict) and "set" in right:
         return {"match": {**expr["match"], "right": {"set": sorted(map(_number, right["set"]))}}}
     return expr
-
-
-def _map_name(text: str) -> MapName | LineMap:
-    return MapName.parse(text) if text[-1:].isdigit() else LineMap.parse(text)
 
 
 def _decode_key(family: Family, key: Json) -> Key:

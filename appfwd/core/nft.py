@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from appfwd.core.cells import Point
-from appfwd.core.chains import Base, MapName, is_exact
+from appfwd.core.chains import Base, MapName, map_named
+from appfwd.core.elements import Key, Points
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import QUIET, SIZE, SeenSet
-from appfwd.core.table import FAMILY, TABLE, Key, Points, Table
+from appfwd.core.table import FAMILY, TABLE, Table
 from appfwd.model.addresses import Family, address_text
 from appfwd.model.services import Interval
 
@@ -71,7 +72,7 @@ def touched(commands: Iterable[Json]) -> Touched | None:
             shape = shape or kind != "table"
             if kind == "table" and verb == "delete":
                 return None
-        elif not is_exact(value["name"]):
+        elif not _is_of_points(map_named(value["name"])):
             return None
         else:
             rows = found.setdefault(value["name"], {})
@@ -116,9 +117,13 @@ def map_form(name: MapName | LineMap) -> Json:
     else:
         kind = [_ADDRESS_TYPES[name.family], "inet_proto", "inet_service"]
     form: dict[str, Any] = {"type": kind, "map": "secmark"}
-    if isinstance(name, MapName) and name.exact:
+    if _is_of_points(name):
         return form
     return {**form, "flags": ["interval"]}
+
+
+def _is_of_points(name: MapName | LineMap) -> bool:
+    return isinstance(name, MapName) and name.exact
 
 
 def set_form(one: SeenSet) -> Json:

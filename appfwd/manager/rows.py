@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from appfwd.core.elements import Key
 from appfwd.core.lines import LineMap, Segment
 from appfwd.core.module import Module
-from appfwd.core.table import Key, Table
+from appfwd.core.table import Table
 from appfwd.model.destination import Direction
 from appfwd.model.ends import Finish
 from appfwd.model.fence import Fence

@@ -13,7 +13,8 @@ from contextlib import closing
 
 import pytest
 
-from appfwd.adapters import netlink
+from appfwd.adapters.netlink import announcements
+from appfwd.adapters.netlink.elements import MapElements, packed_key
 from appfwd.adapters.nft import LibNft
 from tests.adapters.test_nft import CHAIN, TABLE, own_network
 
@@ -30,7 +31,7 @@ def _nft(text: str) -> None:
 
 async def _heard(act: str, seconds: float = 0.3) -> int:
     calls: list[None] = []
-    subscription = netlink.table_announcements(lambda: calls.append(None))
+    subscription = announcements.table_announcements(lambda: calls.append(None))
     await asyncio.to_thread(_nft, act)
     await asyncio.sleep(seconds)
     subscription.close()
@@ -44,7 +45,7 @@ def test_another_process_is_heard_once_a_transaction() -> None:
 def test_our_own_transactions_are_not_heard() -> None:
     async def story() -> int:
         calls: list[None] = []
-        subscription = netlink.table_announcements(lambda: calls.append(None))
+        subscription = announcements.table_announcements(lambda: calls.append(None))
         await LibNft().run([TABLE, CHAIN])
         await asyncio.sleep(0.3)
         subscription.close()
@@ -58,7 +59,7 @@ def test_a_burst_that_overruns_the_buffer_is_heard() -> None:
 
     async def story() -> int:
         calls: list[None] = []
-        subscription = netlink.table_announcements(lambda: calls.append(None))
+        subscription = announcements.table_announcements(lambda: calls.append(None))
         many = "".join(f"add table ip t{n}; add chain ip t{n} c;\n" for n in range(20_000))
         _nft(many)  # while the event loop stands still
         await asyncio.sleep(1)
@@ -73,8 +74,9 @@ def test_a_burst_that_overruns_the_buffer_is_heard() -> None:
 
 def test_only_what_is_needed_of_the_library_is_loaded() -> None:
     program = (
-        "import sys; from appfwd.adapters import netlink;"
-        "netlink._library('netlink.nlsocket'); print('pyroute2.ndb' in sys.modules)"
+        "import sys; from appfwd.adapters.netlink.library import library;"
+        "library('netlink.nlsocket'); library('netlink.nfnetlink.nftsocket');"
+        "print('pyroute2.ndb' in sys.modules)"
     )
     words = [sys.executable, "-c", program]
     assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "False\n"
@@ -102,13 +104,13 @@ def test_elements_are_looked_up_one_by_one(name: str, here: str, elsewhere: str)
     parts = [(here, 6, 443), (here, 17, 443), (elsewhere, 6, 443), (here, 17, 53)]
     keys = [{"concat": list(part)} for part in parts]
 
-    async def story(elements: netlink.MapElements) -> None:
+    async def story(elements: MapElements) -> None:
         assert await elements.labels(name, keys) == ["one", None, None, "other"]
         assert await elements.labels("none", keys[:1]) == [None]
         await asyncio.to_thread(_nft, f"delete element inet appfwd {name} {{ {here} . 6 . 443 }}")
         assert await elements.labels(name, keys) == [None, None, None, "other"]
 
-    with closing(netlink.MapElements()) as elements:
+    with closing(MapElements()) as elements:
         asyncio.run(story(elements))
 
 
@@ -118,11 +120,11 @@ def test_among_many_each_is_found_and_no_other() -> None:
     keys = [{"concat": [f"10.0.{n >> 8}.{n & 255}", 6, n + 1]} for n in range(500)]
     others = [{"concat": [f"10.0.{n >> 8}.{n & 255}", 6, n + 2]} for n in range(500)]
 
-    async def story(elements: netlink.MapElements) -> None:
+    async def story(elements: MapElements) -> None:
         assert set(await elements.labels("points4", keys)) == {"one"}
         assert set(await elements.labels("points4", others)) == {None}
 
-    with closing(netlink.MapElements()) as elements:
+    with closing(MapElements()) as elements:
         asyncio.run(story(elements))
 
 
@@ -132,4 +134,4 @@ def test_a_key_is_of_an_address_and_two_numbers(part: object, at: int) -> None:
     parts: list[object] = ["10.0.0.5", 6, 443]
     parts[at] = part
     with pytest.raises(ValueError, match="no key of a point"):
-        netlink.packed_key({"concat": parts})
+        packed_key({"concat": parts})

@@ -62,13 +62,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "appfwd" / "state.db"
 
 
-@settings(  # type: ignore[untyped-decorator,unused-ignore]
+_ON_A_DISK = settings(
     max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@_ON_A_DISK  # type: ignore[untyped-decorator,unused-ignore]
 @given(first=states(), second=states())
 def test_any_state_comes_back_as_it_was_saved(first: DesiredState, second: DesiredState) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -80,13 +83,7 @@ def test_any_state_comes_back_as_it_was_saved(first: DesiredState, second: Desir
             assert set(saved.records) == state.members()
 
 
-@settings(  # type: ignore[untyped-decorator,unused-ignore]
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@_ON_A_DISK  # type: ignore[untyped-decorator,unused-ignore]
 @given(row=st.lists(states(), max_size=4))
 def test_what_one_store_says_is_what_another_reads(row: list[DesiredState]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

@@ -55,10 +55,10 @@ class Control:
 
     def policy_announcements(self, changed: Callable[[], None]) -> Any:
         """Hear of the kernel's policy loads, and have them told by the test too."""
-        from appfwd.adapters import netlink  # noqa: PLC0415 - after the choice of library
+        from appfwd.adapters.netlink import announcements  # noqa: PLC0415 - after the choice of library
 
         self.policy_changed = changed
-        return netlink.policy_announcements(changed)
+        return announcements.policy_announcements(changed)
 
     def ears(self, heard: Callable[[Sequence[str]], None], _lost: Callable[[], None]) -> Control:
         """Listen, in the place of the kernel's audit system."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from appfwd.core.table import Key, Table
+from appfwd.core.elements import Key
+from appfwd.core.table import Table
 from tests.core.packets import Packet
 
 NUMBERS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}

@@ -253,19 +253,24 @@ def test_the_policy_is_made_ready_so_that_an_answer_loads_none() -> None:
     run(story)
 
 
+async def _refused_to_be_made_ready(desk: Desk) -> None:
+    """Have a denial, and the policy load that it leads to fail once."""
+    refused: list[str] = []
+
+    def fail(operation: str) -> None:
+        if operation.startswith("install") and not refused:
+            refused.append(operation)
+            raise PolicyLoadFailed("no")
+
+    desk.world.fail = fail
+    await desk.deny(text())
+    await until(lambda: refused)
+
+
 def test_where_it_cannot_be_made_ready_the_answer_does_it() -> None:
     async def story(desk: Desk) -> None:
         await desk.fence("b_t")
-        refused: list[str] = []
-
-        def fail(operation: str) -> None:
-            if operation.startswith("install") and not refused:
-                refused.append(operation)
-                raise PolicyLoadFailed("no")
-
-        desk.world.fail = fail
-        await desk.deny(text())
-        await until(lambda: refused)
+        await _refused_to_be_made_ready(desk)
         assert await desk.allow()
         desk.world.consistent()
 
@@ -338,16 +343,7 @@ def test_what_could_not_be_made_ready_is_tried_again_with_the_next_denial(
     async def story(desk: Desk) -> None:
         await desk.fence("b_t")
         loads = desk.world.machine.loads
-        refused: list[str] = []
-
-        def fail(operation: str) -> None:
-            if operation.startswith("install") and not refused:
-                refused.append(operation)
-                raise PolicyLoadFailed("no")
-
-        desk.world.fail = fail
-        await desk.deny(text())
-        await until(lambda: refused)
+        await _refused_to_be_made_ready(desk)
         assert desk.world.machine.loads == loads
         await desk.deny(text())
         await until(lambda: desk.world.machine.loads > loads)

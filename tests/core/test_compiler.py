@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appfwd.core.compiler import Compiled, compile_next, compile_state
+from appfwd.core.elements import Points
 from appfwd.core.nft import table_commands
-from appfwd.core.table import Points, Table
+from appfwd.core.table import Table
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState, Grant, Guard
 from tests.core.kernelmodel import KernelModel

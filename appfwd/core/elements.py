@@ -1,0 +1,131 @@
+"""What the maps of the table hold: cells by peer and service, and points."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from appfwd.core.audience import LabelledCell, LabelledPoint
+from appfwd.core.cells import Point, Where
+from appfwd.core.chains import MapName
+from appfwd.model.addresses import AddressRange, Family
+from appfwd.model.services import Interval, ServiceBox, service_boxes
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """One element's key: addresses by protocols by ports."""
+
+    peer: AddressRange
+    service: ServiceBox
+
+    @classmethod
+    def of_point(cls, family: Family, point: Point) -> Self:
+        """Return the key that holds one point."""
+        protocol, port = point.protocol, point.port
+        box = ServiceBox(Interval(protocol, protocol), Interval(port, port))
+        return cls(AddressRange(family, point.address, point.address), box)
+
+
+class Points(dict[Point, str]):
+    """The labels of points, which know what they were made from, and what is different.
+
+    So two that follow each other are compared without looking at all that they share. They are
+    never changed once they are made.
+    """
+
+    __slots__ = ("__weakref__", "differing", "origin")
+
+    def __init__(self, labels: Mapping[Point, str] | None = None) -> None:
+        super().__init__(labels or {})
+        self.origin: weakref.ref[Points] | None = None
+        self.differing: frozenset[Point] = frozenset()
+
+    def changed(self, changes: Mapping[Point, str | None]) -> Points:
+        """Return these with some labels changed, None for a point that has none any more."""
+        made = Points(self)
+        for point, label in changes.items():
+            if label is None:
+                made.pop(point, None)
+            else:
+                made[point] = label
+        made.origin, made.differing = weakref.ref(self), frozenset(changes)
+        return made
+
+    def unlike(self, other: Mapping[Point, str]) -> Iterable[Point]:
+        """Return points among which are all whose labels here and in another differ."""
+        if isinstance(other, Points):
+            if self.origin is not None and self.origin() is other:
+                return self.differing
+            if other.origin is not None and other.origin() is self:
+                return other.differing
+        return self.keys() | other.keys()
+
+
+@dataclass(frozen=True)
+class Elements:
+    """What the maps of cells and of points hold.
+
+    ``below`` are the labels that cells give, and ``used`` counts the points by theirs.
+    """
+
+    maps: Mapping[MapName, Mapping[Key, str]]
+    points: Mapping[MapName, Points]
+    below: frozenset[str]
+    used: Counter[str]
+
+    @classmethod
+    def of(cls, cells: Iterable[LabelledCell], points: Iterable[LabelledPoint]) -> Self:
+        """Return the elements of labelled cells and points."""
+        maps: dict[MapName, dict[Key, str]] = {}
+        below: set[str] = set()
+        for labelled in cells:
+            cell = labelled.cell
+            name = MapName(cell.direction, guard=cell.claim.guarded, family=cell.peer.family)
+            elements = maps.setdefault(name, {})
+            for box in service_boxes(cell.services):
+                elements[Key(cell.peer, box)] = labelled.packet_type
+            below.add(labelled.packet_type)
+        over: dict[MapName, dict[Point, str]] = {}
+        used: Counter[str] = Counter()
+        for one in points:
+            over.setdefault(_name_of(one), {})[one.point] = one.packet_type
+            used[one.packet_type] += 1
+        made = {name: Points(labels) for name, labels in over.items()}
+        return cls(maps, made, frozenset(below), used)
+
+    def changed(self, points: Mapping[tuple[Where, Point], LabelledPoint | None]) -> Self:
+        """Return these elements with some points labelled otherwise; None: not any more."""
+        changes: dict[MapName, dict[Point, str | None]] = {}
+        used = self.used.copy()
+        for ((direction, family), point), one in points.items():
+            for guard in (False, True):
+                name = MapName(direction, guard, family, exact=True)
+                before = self.points.get(name, Points()).get(point)
+                if before is not None:
+                    used[before] -= 1
+                    changes.setdefault(name, {})[point] = None
+            if one is not None:
+                changes.setdefault(_name_of(one), {})[point] = one.packet_type
+                used[one.packet_type] += 1
+        made = {
+            name: self.points.get(name, Points()).changed(labels)
+            for name, labels in changes.items()
+        }
+        kept = {name: labels for name, labels in {**self.points, **made}.items() if labels}
+        return replace(self, points=kept, used=+used)
+
+    def names(self) -> frozenset[MapName]:
+        """Return the maps that have an element."""
+        return frozenset(self.maps) | frozenset(self.points)
+
+    def labels(self) -> frozenset[str]:
+        """Return the labels that an element gives."""
+        return self.below | frozenset(self.used)
+
+
+def _name_of(one: LabelledPoint) -> MapName:
+    return MapName(one.where.direction, one.guarded, one.where.family, exact=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from appfwd.core.module import Module
 from appfwd.core.verify import access_wanted
 from appfwd.errors import VerifyFailed
 from appfwd.model.policy import KernelContexts, Rights
+from appfwd.model.slots import is_slot
 from appfwd.ports import Selinux
 
 
@@ -22,6 +25,15 @@ class AccessCheck:
         self._held: set[tuple[str, Rights]] = set()
         self._fenced: set[str] = set()
 
+    def switched(self, before: int, after: int, slots: Collection[str]) -> None:
+        """Take note of a commit of booleans of ``slots``, and of the counts of loads around it.
+
+        What else is known holds on, unless more than that happened in between.
+        """
+        if (self._load, after) == (before, before + 1):
+            self._load = after
+            self._held = {(name, rights) for name, rights in self._held if name not in slots}
+
     def hold(self, module: Module, contexts: KernelContexts, load: int) -> None:
         """Hold that the kernel gives what ``module`` says, and its fenced domains no more.
 
@@ -33,10 +45,12 @@ class AccessCheck:
         """
         if load != self._load:
             self._load, self._held, self._fenced = load, set(), set()
-        new = {name: r for name, r in module.types.items() if (name, r) not in self._held}
+        users = {name: module.users(name) for name in module.types}
+        new = {name: rights for name, rights in users.items() if (name, rights) not in self._held}
         fenced = module.fenced - self._fenced
         self._hold_fences(fenced, contexts)
         self._hold_types(Module(new), contexts)
+        self._hold_slots(filter(is_slot, new), module)
         self._held.update(new.items())
         self._fenced |= fenced
 
@@ -45,6 +59,14 @@ class AccessCheck:
             if not self._selinux.access(domain, contexts.unlabeled).isdisjoint({"send", "recv"}):
                 msg = f"The kernel lets {domain} use unlabelled packets, though it is fenced."
                 raise VerifyFailed(msg)
+
+    def _hold_slots(self, slots: Iterable[str], module: Module) -> None:
+        """Hold that no enrolled domain may use a slot whose boolean for it is off."""
+        for slot in slots:
+            for domain in sorted(module.pool.domains - module.on.get(slot, frozenset())):
+                if not self._selinux.access(domain, slot).isdisjoint({"send", "recv"}):
+                    msg = f"The kernel lets {domain} use {slot}, though its boolean is off."
+                    raise VerifyFailed(msg)
 
     def _hold_types(self, module: Module, contexts: KernelContexts) -> None:
         for (domain, name), needed in access_wanted(module, contexts).items():

@@ -10,7 +10,6 @@ from typing import Any
 
 from appfwd.access import AccessCheck
 from appfwd.compiling import Compiling, compile_supported
-from appfwd.core.baseline import Baseline, baseline_of
 from appfwd.core.compiler import Artefacts
 from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
@@ -24,17 +23,31 @@ from appfwd.core.module import (
     module_text,
 )
 from appfwd.core.nft import same_shape, touched
-from appfwd.core.plan import ApplyTable, Fencing, LoadModule, Snapshot, Step, plan, table_alone
+from appfwd.core.plan import (
+    ApplyTable,
+    Fencing,
+    LoadModule,
+    RemoveModule,
+    SetBooleans,
+    Snapshot,
+    Step,
+    plan,
+    table_alone,
+)
+from appfwd.core.pool import assigned
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
 from appfwd.errors import VerifyFailed
+from appfwd.machines import Machines
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
+from appfwd.model.slots import parse_switch
 from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.slots import Resting
 from appfwd.stopwatch import Stopwatch
 from appfwd.turns import Aside
 
@@ -76,8 +89,8 @@ class Kernel:
         #: What was found right last, while nothing was written since.
         self._settled: tuple[Machine, Snapshot] | None = None
         self._compiling = Compiling()
-        self._policy: tuple[int, LoadedPolicy, Baseline] | None = None
-        self._reading = asyncio.Lock()
+        self._machines = Machines(adapters.policy, adapters.selinux, adapters.host)
+        self._resting = Resting()
         self._loads_seen = -1
         #: The module that :meth:`make` is loading.
         self._loading: Module | None = None
@@ -95,21 +108,11 @@ class Kernel:
 
     async def policy(self) -> LoadedPolicy:
         """Return what the loaded policy says, asked anew after every policy load."""
-        return (await self._known())[0]
-
-    async def _known(self) -> tuple[LoadedPolicy, Baseline]:
-        async with self._reading:
-            load = self._a.selinux.policy_load()
-            if self._policy is None or self._policy[0] != load:
-                policy = await self._a.policy.read()
-                self._policy = (load, policy, baseline_of(policy))
-            return self._policy[1:]
+        return await self._machines.policy()
 
     async def machine(self) -> Machine:
         """Return what the compiler must know."""
-        contexts = self._a.selinux.contexts()
-        policy, baseline = await self._known()
-        return Machine(policy, contexts, self._a.host.ephemeral_ports(), baseline)
+        return await self._machines.machine()
 
     async def rules(self, domain: str) -> Sequence[PacketRule]:
         """Return the packet rules of the loaded policy that concern a domain."""
@@ -192,11 +195,12 @@ class Kernel:
             machine = await self.machine()
             wanted = await self._aside.run(compile_supported, state, machine)
             snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
+            wanted = assigned(wanted, snapshot, machine.contexts, anew=False)
             step = table_alone(snapshot, wanted, self._loading)
             if step is None:
                 return False
             self.table_of, self._overtaken = state, True
-            await self._apply(step, wanted)
+            await self._run(step, snapshot.table)
         return True
 
     async def foresee(self, before: DesiredState, after: DesiredState) -> Foresight:
@@ -210,12 +214,16 @@ class Kernel:
         snapshot = await self.snapshot(machine)
         gone = [fence for fence in before.fences if after.fence_of(fence.domain) is None]
 
-        def compiled(state: DesiredState, fenced: frozenset[str]) -> Artefacts:
-            going = (f for f in gone if f.domain not in fenced)
-            return compile_supported(state, unfenced(machine, going))
+        def compiled(state: DesiredState, at: Snapshot) -> Artefacts:
+            going = (f for f in gone if f.domain not in at.module.fenced)
+            return self._assigned(compile_supported(state, unfenced(machine, going)), at, machine)
 
         unlabeled = machine.contexts.unlabeled
         return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)
+
+    def _assigned(self, wanted: Artefacts, snapshot: Snapshot, machine: Machine) -> Artefacts:
+        resting = self._resting.of(frozenset(snapshot.module.on))
+        return assigned(wanted, snapshot, machine.contexts, resting)
 
     async def _make(
         self, state: DesiredState, change: Fencing, ready: Collection[Grant] = ()
@@ -229,6 +237,7 @@ class Kernel:
             remembered = None if first or self.table_of is None else self._remembered(machine)
             snapshot = remembered or await self._read(machine)
             first = first or snapshot
+            wanted = self._assigned(wanted, snapshot, machine)
             # Another module's rule stays whatever ours is, so no load of ours would help.
             verify_exclusive(snapshot.module, wanted.module)
             unlabeled = machine.contexts.unlabeled
@@ -236,10 +245,14 @@ class Kernel:
                 steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
             if not steps:
                 break
-            await self._take(steps, wanted, state)
+            await self._take(steps, wanted, state, snapshot.table)
             worked = True
             if remembered and await self._is_there(steps, wanted.table):
                 snapshot = replace(remembered, table=wanted.table, table_exists=True, orphan=False)
+                if len(steps) > 1:
+                    machine = await self.machine()
+                    module = loaded_module(machine.policy, machine.contexts)
+                    snapshot = replace(snapshot, module=module)
                 break
         await self._verify(machine, wanted, snapshot)
         if worked and first is not None:
@@ -251,7 +264,8 @@ class Kernel:
 
         What else the table has was read after the last change, and nobody else can write to it.
         """
-        (step,) = steps if len(steps) == 1 else (None,)
+        # Booleans are verified by asking the policy.
+        (step,) = steps[-1:] if isinstance(steps[0], SetBooleans) or len(steps) == 1 else (None,)
         changed = touched(step.commands) if isinstance(step, ApplyTable) else None
         if changed is None or changed.count > _POINTS_AT_MOST:
             return False
@@ -288,6 +302,8 @@ class Kernel:
     def _remembered(self, machine: Machine) -> Snapshot | None:
         if self._settled is None or self._settled[0] != machine:
             return None
+        if self._settled[0].policy.switches != machine.policy.switches:
+            return None
         return self._settled[1]
 
     async def _read(self, machine: Machine) -> Snapshot:
@@ -296,12 +312,22 @@ class Kernel:
         with self.stopwatch.stage("decode"):
             return await self._aside.run(self.snapshot_of, listing, machine)
 
-    async def _take(self, steps: Sequence[Step], wanted: Artefacts, state: DesiredState) -> None:
+    async def _take(
+        self, steps: Sequence[Step], wanted: Artefacts, state: DesiredState, table: Table | None
+    ) -> None:
         for step in steps:
-            with self.stopwatch.stage("nft" if isinstance(step, ApplyTable) else "load"):
-                await self._apply(step, wanted)
-            if isinstance(step, ApplyTable):
-                self.table_of = state
+            log.info("applying: %s", type(step).__name__)
+            match step:
+                case ApplyTable():
+                    with self.stopwatch.stage("nft"):
+                        await self._run(step, table)
+                    self.table_of = state
+                case SetBooleans(values):
+                    with self.stopwatch.stage("booleans"):
+                        await self._switch(values)
+                case _:
+                    with self.stopwatch.stage("load"):
+                        await self._apply(step, wanted)
 
     async def _verify(self, machine: Machine, wanted: Artefacts, snapshot: Snapshot) -> None:
         with self.stopwatch.stage("verify"):
@@ -322,12 +348,21 @@ class Kernel:
         self._loads_seen = self._a.selinux.policy_load()
         return await self.machine()
 
-    async def _apply(self, step: Step, wanted: Artefacts) -> None:
-        log.info("applying: %s", type(step).__name__)
+    async def _run(self, step: ApplyTable, before: Table | None) -> None:
         self._settled = None
-        if isinstance(step, ApplyTable):
+        try:
             await self._a.nft.run(step.commands)
-            return
+        finally:
+            self._resting.note(before, step.table)
+
+    async def _switch(self, values: Mapping[str, bool]) -> None:
+        self._settled = None
+        before, self._loads_seen = await self._machines.set_booleans(values)
+        slots = {parse_switch(name)[0] for name in values}
+        self._access.switched(before, self._loads_seen, slots)
+
+    async def _apply(self, step: LoadModule | RemoveModule, wanted: Artefacts) -> None:
+        self._settled = None
         if isinstance(step, LoadModule):
             await self._load(step.module)
         else:

@@ -92,7 +92,11 @@ class Selinux(Protocol):
         ...
 
     def policy_load(self) -> int:
-        """Return a number that changes with every policy load and commit of booleans."""
+        """Return a number that is one higher after each policy load or commit of booleans."""
+        ...
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        """Commit booleans, all at once. Raises PolicyLoadFailed, and then none is set."""
         ...
 
 

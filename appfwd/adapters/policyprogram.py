@@ -13,13 +13,15 @@ its index in the list of sets.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appfwd.model.domain import is_packet_type
+from appfwd.model.slots import is_slot, switch_name
 
 _DOMAIN = "domain"
 _CLASS = "packet"
@@ -73,6 +75,22 @@ class _Policy:
         targets = frozenset[str]().union(*(self.members(rule.target) for rule in self.rules))
         return frozenset(t for t in targets if t.endswith(_PACKET_SUFFIX) and not is_packet_type(t))
 
+    def is_switch(self, rule: _Rule) -> bool:
+        """Tell the rule that lets a domain use a slot while its boolean is on, and nothing else."""
+        return (
+            is_slot(rule.target)
+            and rule.source in self.types
+            and rule.condition == switch_name(rule.target, rule.source)
+            and rule.permissions == {_SEND, _RECV}
+        )
+
+    def switches(self) -> Mapping[str, Sequence[_Rule]]:
+        """Return the rules of booleans of each slot."""
+        found: dict[str, list[_Rule]] = {name: [] for name in self.types if is_slot(name)}
+        for rule in filter(self.is_switch, self.rules):
+            found[rule.target].append(rule)
+        return found
+
 
 class _Sets:
     """The table of sets of types that an answer refers to by index."""
@@ -108,7 +126,7 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
     bridged = False
     by_any_rule: dict[tuple[str, str], set[str]] = defaultdict(set)
     by_rules_now: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for rule in policy.rules:
+    for rule in itertools.filterfalse(policy.is_switch, policy.rules):
         targets = policy.members(rule.target)
         if rule.source == bridge and unlabeled in targets:
             bridged = True
@@ -133,6 +151,10 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
         "aliases": policy.aliases,
         "domains": sets.of([_DOMAIN] if _DOMAIN in policy.attributes else []),
         "packet_rights": {name: rights(by_any_rule, name) for name in sorted(ours)},
+        "switches": {
+            slot: [sets.of(r.source for r in of), sets.of(r.source for r in of if r.holds)]
+            for slot, of in policy.switches().items()
+        },
         "unlabeled": rights(by_rules_now, unlabeled),
         "bridge": bridged,
         "fenced": sets.of([fenced] if fenced in policy.attributes else []),

@@ -20,11 +20,12 @@ from typing import Any
 from appfwd.errors import PolicyUnsupported, SelinuxDisabled
 from appfwd.model.policy import LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
+from appfwd.model.slots import Switches
 
 log = logging.getLogger(__name__)
 
 #: Of the answer's form; an answer of another version is not taken.
-VERSION = "3"
+VERSION = "4"
 
 _PROGRAM = "appfwd.adapters.policyprogram"
 #: The program's exit status where there is no policy to read.
@@ -172,4 +173,8 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
             PortContext(protocol, Interval(low, high), port_type)
             for protocol, low, high, port_type in answer["ports"]
         ),
+        switches={
+            slot: Switches(sets[domains], sets[on])
+            for slot, (domains, on) in answer["switches"].items()
+        },
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from appfwd.errors import SelinuxDisabled
+from appfwd.errors import PolicyLoadFailed, SelinuxDisabled
 from appfwd.model.policy import KernelContexts
 from appfwd.model.services import Interval
 
@@ -75,6 +77,39 @@ class SelinuxFs:
         _version, _sequence, _enforcing, load, _deny = struct.unpack_from("=5I", data)
         return int(load)
 
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        """Give booleans new values, in force together (selinuxfs, booleans/commit_pending_bools).
+
+        They last until the machine ends or the policy loses them.
+
+        Raises:
+            PolicyLoadFailed: the kernel has not all of them, or does not let us; none is set.
+
+        """
+        pending: list[Path] = []
+        try:
+            for name, value in sorted(values.items()):
+                path = self._root / "booleans" / name
+                _write(path, "1" if value else "0")
+                pending.append(path)
+            _write(self._root / "commit_pending_bools", "1")
+        except OSError as error:
+            self._unset(pending)
+            msg = (
+                f"The kernel did not take the booleans of appfwd's slots ({error}); "
+                "is the policy module 'appfwd' loaded as appfwd made it?"
+            )
+            raise PolicyLoadFailed(msg) from error
+
+    def _unset(self, pending: Iterable[Path]) -> None:
+        """Give booleans that were not committed their value of now, or a later commit takes them.
+
+        A boolean reads as its value and the one that is pending.
+        """
+        for path in pending:
+            with suppress(OSError):
+                _write(path, path.read_text("ascii").split()[0])
+
     def always_checks(self) -> bool:
         """Tell whether packets are checked without any label (capability always_check_network).
 
@@ -141,6 +176,14 @@ class ProcHost:
         """Return the local ports that clients get, for IPv6 too (ip(7))."""
         low, high = self._path.read_text("ascii").split()
         return Interval(int(low), int(high))
+
+
+def _write(path: Path, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY)  # files of the kernel's are neither made nor cut off
+    try:
+        os.write(handle, text.encode("ascii"))
+    finally:
+        os.close(handle)
 
 
 def _split(context: str) -> tuple[str, str, str, str | None]:

@@ -13,6 +13,7 @@ from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
 from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import Rights
+from appfwd.model.slots import can_be_enrolled
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member
 
 
@@ -21,7 +22,8 @@ class Artefacts:
     """What the kernel shall have.
 
     ``spare`` are types worth having whenever policy is loaded, ``ready`` those that are worth a
-    load of their own.
+    load of their own. ``enrol`` are the domains that are worth enrolling then (see
+    appfwd.core.pool), those that are granted most first.
     """
 
     module: Module
@@ -30,6 +32,7 @@ class Artefacts:
     active: bool = True
     spare: Module = field(default_factory=Module)
     ready: Module = field(default_factory=Module)
+    enrol: tuple[str, ...] = ()
 
 
 def compile_state(
@@ -80,7 +83,20 @@ class Compiled:
             fenced=frozenset(self.base.fences),
         )
         spare = _spare(self.granted, self.labeller)
-        return Artefacts(module, table, bridge, spare=spare, ready=self._ready(ready))
+        return Artefacts(
+            module,
+            table,
+            bridge,
+            spare=spare,
+            ready=self._ready(ready),
+            enrol=self._enrolled(ready),
+        )
+
+    def _enrolled(self, ready: Collection[Grant]) -> tuple[str, ...]:
+        domains = self.machine.policy.domains
+        counts = self.granted + Counter({grant.domain for grant in ready} & domains)
+        most_first = sorted(counts, key=lambda domain: (-counts[domain], domain))
+        return tuple(filter(can_be_enrolled, most_first))
 
     def _ready(self, grants: Collection[Grant]) -> Module:
         """Return the types that each of some grants would need beside what is there already."""

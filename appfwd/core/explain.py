@@ -40,12 +40,12 @@ class Explanation:
 
 
 def labels_of(table: Table, destination: Destination, unlabeled: str) -> frozenset[str]:
-    """Return the labels that packets to and from ``destination`` get from ``table``."""
+    """Return the packet types that packets to and from ``destination`` get from ``table``."""
     direction = destination.direction
     found = frozenset[str | None]().union(
         *(labels_at(table, direction, r.peer, r.services) for r in destination.rectangles())
     )
-    return frozenset(unlabeled if label is None else label for label in found)
+    return frozenset(unlabeled if label is None else table.type_of(label) for label in found)
 
 
 def explain(  # noqa: PLR0913 - all are facts of one question

@@ -9,10 +9,19 @@ from dataclasses import dataclass, replace
 from appfwd.core.compiler import Artefacts
 from appfwd.core.module import Module, module_text
 from appfwd.core.nft import Json
-from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step, plan
+from appfwd.core.plan import (
+    ApplyTable,
+    LoadModule,
+    RemoveModule,
+    SetBooleans,
+    Snapshot,
+    Step,
+    plan,
+)
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.model.policy import KernelContexts
+from appfwd.model.slots import switch_name
 from appfwd.model.state import DesiredState
 
 #: Times that the planner is asked for one stage: it comes to rest after one or two.
@@ -30,7 +39,7 @@ class Foresight:
     @property
     def policy_loads(self) -> int:
         """How often the policy would be built and loaded."""
-        return sum(not isinstance(step, ApplyTable) for step in self.steps)
+        return sum(isinstance(step, LoadModule | RemoveModule) for step in self.steps)
 
     @property
     def transactions(self) -> tuple[tuple[Json, ...], ...]:
@@ -38,7 +47,10 @@ class Foresight:
         return tuple(step.commands for step in self.steps if isinstance(step, ApplyTable))
 
     def policy_lines(self, contexts: KernelContexts) -> tuple[str, ...]:
-        """Return the statements of CIL that would go (``- ``) and come (``+ ``)."""
+        """Return the statements of CIL, and booleans that are on, that would go and come.
+
+        The former begin with ``- ``, the latter with ``+ ``.
+        """
         old, new = (Counter(_text(one, contexts)) for one in (self.before, self.after))
         gone, come = (old - new).elements(), (new - old).elements()
         return (*(f"- {line}" for line in gone), *(f"+ {line}" for line in come))
@@ -48,19 +60,18 @@ def foresee(
     snapshot: Snapshot,
     before: DesiredState | None,
     after: DesiredState,
-    compiled: Callable[[DesiredState, frozenset[str]], Artefacts],
+    compiled: Callable[[DesiredState, Snapshot], Artefacts],
     unlabeled: str,
 ) -> Foresight:
     """Return the steps from ``snapshot`` to ``after``, by way of the stages from ``before``.
 
-    ``compiled`` compiles a state for a policy in which some domains are fenced.
+    ``compiled`` compiles a state for a kernel in which a snapshot is.
     """
     steps: list[Step] = []
     at = snapshot
     for state, change in stages(before, after):
         for _ in range(_ROUNDS):
-            wanted = compiled(state, at.module.fenced)
-            following = plan(at, wanted, unlabeled, change)
+            following = plan(at, compiled(state, at), unlabeled, change)
             if not following:
                 break
             steps += following
@@ -73,6 +84,8 @@ def _after(at: Snapshot, step: Step) -> Snapshot:
     match step:
         case LoadModule(module):
             return replace(at, module=module, installed=True)
+        case SetBooleans(values):
+            return replace(at, module=at.module.switched(values))
         case ApplyTable(commands, table):
             made = any("add" in command for command in commands)
             return replace(at, table=table, table_exists=made, orphan=False)
@@ -80,7 +93,11 @@ def _after(at: Snapshot, step: Step) -> Snapshot:
 
 
 def _text(snapshot: Snapshot, contexts: KernelContexts) -> list[str]:
-    return module_text(snapshot.module, contexts).splitlines() if snapshot.installed else []
+    if not snapshot.installed:
+        return []
+    on = (switch_name(slot, d) for slot, who in snapshot.module.on.items() for d in who)
+    text = module_text(snapshot.module, contexts)
+    return [*text.splitlines(), *(f"boolean {name} is on" for name in sorted(on))]
 
 
 def table_of(snapshot: Snapshot) -> Table:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appfwd.core.avc import FIRST_TYPES, NEW_TYPES, SEEN_TYPES
 from appfwd.core.cil import Node, allow, render
 from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
+from appfwd.model.slots import slot_name, switch_name, switched
 
 PACKET_ATTRIBUTE = "appfwd_packet_type"
 BRIDGE_ATTRIBUTE = "appfwd_bridge"
@@ -28,6 +29,18 @@ _BOTH = ("recv", "send")
 
 
 @dataclass(frozen=True)
+class Pool:
+    """How many slots there are, and the domains that booleans can let use each of them."""
+
+    slots: int = 0
+    domains: frozenset[str] = frozenset()
+
+    def names(self) -> list[str]:
+        """Return the packet types that are the slots, in order."""
+        return [slot_name(number) for number in range(self.slots)]
+
+
+@dataclass(frozen=True)
 class Module:
     """What the loaded module gives: packet types with their users, fences, and three switches.
 
@@ -35,6 +48,9 @@ class Module:
     ``observed``: every domain may use those of the types for observing, which is recorded.
     ``strict``: packets are checked even where no label exists. The ``fenced`` domains may use no
     packets but those of types that have an audience.
+
+    Slots that are in use are among the types, without users; ``on`` are the domains whose boolean
+    lets them use one. Booleans keep their values over policy loads, so the text has nothing of it.
     """
 
     types: Mapping[str, Rights] = field(default_factory=dict)
@@ -42,6 +58,17 @@ class Module:
     observed: bool = False
     strict: bool = False
     fenced: frozenset[str] = frozenset()
+    pool: Pool = Pool()
+    on: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def users(self, packet_type: str) -> Rights:
+        """Return who may use packets of one of our types now."""
+        users = self.types.get(packet_type, Rights())
+        return users | Rights.both(self.on.get(packet_type, frozenset()))
+
+    def switched(self, values: Mapping[str, bool]) -> Module:
+        """Return this with booleans of slots set."""
+        return replace(self, on=switched(self.on, values))
 
     def covers(self, other: Module) -> bool:
         """Tell whether all types of ``other`` are here with the same users."""
@@ -63,7 +90,17 @@ def loaded_module(policy: LoadedPolicy, contexts: KernelContexts) -> Module:
         observed=OBSERVED_ATTRIBUTE in policy.attributes,
         strict=STRICT_ATTRIBUTE in policy.attributes,
         fenced=policy.fenced - _unfenced(policy),
+        pool=_loaded_pool(policy),
+        on={slot: switches.on for slot, switches in policy.switches.items() if switches.on},
     )
+
+
+def _loaded_pool(policy: LoadedPolicy) -> Pool:
+    slots = policy.switches
+    if set(slots) != set(Pool(len(slots)).names()):
+        return Pool()
+    enrolled = [switches.domains for switches in slots.values()]
+    return Pool(len(slots), frozenset.intersection(*enrolled)) if enrolled else Pool()
 
 
 def _unfenced(policy: LoadedPolicy) -> frozenset[str]:
@@ -92,7 +129,7 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     yield ("typeattribute", FIRST_ATTRIBUTE)
     # So that it is in the loaded policy, and the version of the module is known by it.
     yield ("expandtypeattribute", (FIRST_ATTRIBUTE,), "false")
-    for name in sorted({*module.types, *FIRST_TYPES}):
+    for name in sorted({*module.types, *FIRST_TYPES, *module.pool.names()}):
         yield ("type", name)
         yield ("roletype", contexts.role, name)
         yield ("typeattributeset", PACKET_ATTRIBUTE, (name,))
@@ -116,6 +153,7 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
     if module.strict:
         yield from _strict(contexts)
     yield from _grants(module)
+    yield from _switches(module.pool)
 
 
 def _all_domains(attribute: str) -> Iterator[Node]:
@@ -190,6 +228,18 @@ def _grants(module: Module) -> Iterator[Node]:
             rules[domain].append(allow(domain, name, may))
     for domain, allows in sorted(rules.items()):
         yield ("optional", _block_name(domain, "of"), *allows)
+
+
+def _switches(pool: Pool) -> Iterator[Node]:
+    """Yield the booleans of the slots, which are off when they come, and what each allows."""
+    for domain in sorted(pool.domains):
+        names = {slot: switch_name(slot, domain) for slot in pool.names()}
+        yield from (("boolean", name, "false") for name in names.values())
+        rules = (
+            ("booleanif", name, ("true", allow(domain, slot, _BOTH)))
+            for slot, name in names.items()
+        )
+        yield ("optional", _block_name(domain, "pool"), *rules)
 
 
 def _block_name(domain: str, kind: str) -> str:

@@ -5,6 +5,9 @@ drops it. A packet type's users never change while the table names it, since its
 them. So a change is a load of a policy with the types of both states, then the table, in one
 transaction. Types that are in use no more are dropped with the next load that happens anyway.
 
+Booleans of slots (see appfwd.core.pool) are committed between the two: a slot has its users before
+the table names it. Those of one that is named no more stay on, in case it is wanted again.
+
 The bridge is closed with the load before the table, since the table may open what only the
 closed bridge shuts; and opened with a load of its own after it, since only the new table may
 shut what the bridge opens. Where the table has no label yet the kernel checks no packet, and the
@@ -26,12 +29,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from appfwd.core.audience import NamedByContent
 from appfwd.core.avc import FIRST_TYPES, SEEN_TYPES
 from appfwd.core.compiler import Artefacts
 from appfwd.core.module import Module
 from appfwd.core.nft import Json, adopt_commands, delete_commands, table_commands
 from appfwd.core.table import Table
 from appfwd.model.policy import Rights
+from appfwd.model.slots import is_slot, switch_name
 
 #: Types kept loaded in case they are wanted again, which saves a policy load.
 KEEP_AT_MOST = 256
@@ -67,6 +72,13 @@ class LoadModule:
 
 
 @dataclass(frozen=True)
+class SetBooleans:
+    """Commit booleans of slots, all at once."""
+
+    values: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
 class ApplyTable:
     """Run one nftables transaction, after which the table is ``table``."""
 
@@ -79,7 +91,7 @@ class RemoveModule:
     """Remove the module; the kernel loads the policy without it."""
 
 
-Step = LoadModule | ApplyTable | RemoveModule
+Step = LoadModule | SetBooleans | ApplyTable | RemoveModule
 
 
 class Fencing(Enum):
@@ -105,6 +117,9 @@ def plan(
     if snapshot.module.fenced - first.fenced:
         # What policy lets the domain do is seen only then; the labels that follow come after.
         return tuple(steps)
+    booleans = _switched(snapshot.module, wanted.module)
+    if booleans:
+        steps.append(SetBooleans(booleans))
     commands = table_commands(snapshot.table, wanted.table)
     if not commands and snapshot.orphan:
         commands = adopt_commands()
@@ -125,10 +140,12 @@ def table_alone(snapshot: Snapshot, wanted: Artefacts, loading: Module) -> Apply
     None where there is nothing to do, or the table would need a type that is not loaded now, or
     that ``loading`` has not.
     """
-    loaded = snapshot.module.types
-    there = all(
-        loaded.get(name) == rights == loading.types.get(name)
-        for name, rights in wanted.module.types.items()
+    loaded, goal = snapshot.module, wanted.module
+    there = (
+        loaded.covers(goal)
+        and loading.covers(goal)
+        and not _switched(loaded, goal)
+        and all(goal.on[name] <= loading.pool.domains for name in goal.types if name in goal.on)
     )
     if not (there and wanted.active) or snapshot.table is None:
         return None
@@ -145,14 +162,28 @@ def _before_the_table(
     any_type = frozenset(loaded.types) | frozenset(FIRST_TYPES)
     named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
     passes = wanted.bridge.passes
+    slots = dict.fromkeys(goal.pool.names(), Rights())
+    on = {slot: loaded.on.get(slot, slots[slot].send) & goal.pool.domains for slot in slots}
+    more = {**wanted.spare.types, **wanted.ready.types, **slots}
     return Module(
-        {**_kept(loaded, named), **wanted.spare.types, **wanted.ready.types, **goal.types},
+        {**_kept(loaded, named), **more, **goal.types},
         bridge=passes and (loaded.bridge or (goal.bridge and not snapshot.labelling)),
         # What the table still marks must go on to pass, while all that is unlabelled does.
         observed=goal.observed or (passes and loaded.observed and not named.isdisjoint(SEEN_TYPES)),
         strict=goal.strict or loaded.strict,
         fenced=_fenced_first(loaded.fenced, goal.fenced, change),
+        pool=goal.pool,
+        on={slot: who for slot, who in on.items() if who},
     )
+
+
+def _switched(loaded: Module, goal: Module) -> Mapping[str, bool]:
+    """Return the booleans that differ, of the slots that the table is to name."""
+    values: dict[str, bool] = {}
+    for slot in filter(is_slot, goal.types):
+        had, has = loaded.on.get(slot, frozenset()), goal.on.get(slot, frozenset())
+        values.update({switch_name(slot, domain): domain in has for domain in sorted(had ^ has)})
+    return values
 
 
 def _fenced_first(had: frozenset[str], has: frozenset[str], change: Fencing) -> frozenset[str]:
@@ -184,5 +215,7 @@ def _removal(snapshot: Snapshot) -> tuple[Step, ...]:
 
 
 def _kept(loaded: Module, named: frozenset[str]) -> Mapping[str, Rights]:
-    idle = sorted(set(loaded.types) - named)[:KEEP_AT_MOST]
+    # What another module opens is not to be kept open by ours.
+    sound = (n for n, r in loaded.types.items() if NamedByContent().type_for(r) == n)
+    idle = sorted(set(sound) - named)[:KEEP_AT_MOST]
     return {name: loaded.types[name] for name in {*idle, *(named & set(loaded.types))}}

@@ -21,13 +21,16 @@ from appfwd.model.state import Bridge
 
 TABLE = "appfwd"
 FAMILY = "inet"
+#: Which part of a security context is the type.
+_TYPE = 2
 
 
 @dataclass(frozen=True)
 class Table:
     """Our table. ``contexts`` has the security context of each secmark object, by its name.
 
-    An object is named by its packet type, so its context never changes under its name (the kernel
+    An object is named by the audience that it stands for, as a packet type of that audience alone
+    would be; its own type may be a slot. Its context never changes under its name (the kernel
     ignores a second ``add`` silently: nf_tables_newobj). The first object anywhere turns on packet
     checks for the whole machine, so where nothing needs a label there is none.
 
@@ -45,7 +48,12 @@ class Table:
 
     def packet_types(self, unlabeled: str) -> frozenset[str]:
         """Return the packet types that the table names, without the unlabelled one."""
-        return frozenset(self.contexts) - {unlabeled}
+        return frozenset(map(self.type_of, self.contexts)) - {unlabeled}
+
+    def type_of(self, label: str) -> str:
+        """Return the packet type of a secmark object; its name where there is no such object."""
+        parts = self.contexts.get(label, "").split(":")
+        return parts[_TYPE] if len(parts) > _TYPE else label
 
     def segments(self, direction: Direction) -> tuple[Segment, ...]:
         """Return what is labelled by service alone."""

@@ -18,6 +18,10 @@ def verify(snapshot: Snapshot, wanted: Artefacts) -> None:
 
     """
     verify_module(snapshot.module, wanted.module)
+    for slot in sorted(wanted.module.types):
+        if snapshot.module.on.get(slot) != wanted.module.on.get(slot):
+            msg = f"The booleans of {slot} are not as they were set; another program sets them."
+            raise VerifyFailed(msg)
     if not wanted.bridge.passes and snapshot.module.bridge:
         msg = "The bridge is still open after it was closed; nothing else was changed."
         raise VerifyFailed(msg)

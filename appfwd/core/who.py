@@ -29,7 +29,7 @@ class Uses:
         if label == self.unlabeled:
             rights = self._policy.unlabeled
         else:
-            rights = self._module.types.get(label) or self._policy.labels.get(label) or Rights()
+            rights = self._module.users(label) or self._policy.labels.get(label) or Rights()
         return rights.send & rights.recv & self.domains
 
     def passes(self, label: str) -> bool:

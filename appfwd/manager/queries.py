@@ -125,7 +125,7 @@ class Queries(Parts):
             module = loaded_module(machine.policy, machine.contexts)
             rows = list(element_rows(table))
             return {
-                "labels": Rows(label_row(n, c, module) for n, c in sorted(table.contexts.items())),
+                "labels": Rows(label_row(name, table, module) for name in sorted(table.contexts)),
                 "elements": Rows(rows[page]),
                 "total": len(rows),
                 "counters": Rows(

@@ -109,14 +109,14 @@ def element_rows(table: Table) -> Iterator[Row]:
             yield _line_row(line, interval, label)
 
 
-def label_row(name: str, context: str, module: Module) -> Row:
+def label_row(name: str, table: Table, module: Module) -> Row:
     """Return a label of the table, with the users that our module gives it."""
-    rights = module.types.get(name)
+    rights = module.users(table.type_of(name))
     return {
         "label": name,
-        "context": context,
-        "send": sorted(rights.send) if rights else [],
-        "recv": sorted(rights.recv) if rights else [],
+        "context": table.contexts[name],
+        "send": sorted(rights.send),
+        "recv": sorted(rights.recv),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appfwd.model.services import Interval
+from appfwd.model.slots import Switches
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class LoadedPolicy:
     """The loaded policy, as far as it concerns packets.
 
     ``packet_rights`` has every packet type of ours with who may use it, by every rule (those of
-    booleans that are off count too: somebody can set them). ``unlabeled`` is who may use
+    booleans that are off count too: somebody can set them), but for what the booleans of slots
+    give: those are in ``switches``, by slot. They are no part of what policies are compared by,
+    since the compiler does not depend on them. ``unlabeled`` is who may use
     unlabelled packets by the rules that hold now, our bridge's rule left out; ``bridge`` tells
     whether that rule is loaded. ``fenced`` are the domains that our module denies the packets of
     others.
@@ -103,3 +106,4 @@ class LoadedPolicy:
     labels: Mapping[str, Rights] = field(default_factory=dict)
     relabel: frozenset[str] = frozenset()
     ports: tuple[PortContext, ...] = ()
+    switches: Mapping[str, Switches] = field(default_factory=dict, compare=False)

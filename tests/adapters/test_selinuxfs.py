@@ -9,7 +9,7 @@ import pytest
 
 from appfwd.adapters import selinuxfs
 from appfwd.adapters.selinuxfs import ProcHost, SelinuxFs
-from appfwd.errors import SelinuxDisabled
+from appfwd.errors import PolicyLoadFailed, SelinuxDisabled
 from appfwd.model.policy import KernelContexts
 from appfwd.model.services import Interval
 
@@ -81,6 +81,38 @@ def test_permissions_are_numbered_by_the_policy(root: Path) -> None:
 def test_a_type_that_policy_has_not_has_no_access(root: Path) -> None:
     (root / "access").symlink_to("/dev/full")  # refuses the query, as the kernel does
     assert SelinuxFs(root).access("a_t", "gone_t") == frozenset()
+
+
+def booleans(root: Path, **values: str) -> Path:
+    """Have booleans that read as (value, pending value), and return their folder."""
+    folder = root / "booleans"
+    folder.mkdir()
+    for name, text in values.items():
+        (folder / name).write_text(text)
+    (root / "commit_pending_bools").write_text("")
+    return folder
+
+
+def test_booleans_are_committed_together(root: Path) -> None:
+    folder = booleans(root, one="0 0", two="1 1", other="0 0")
+    SelinuxFs(root).set_booleans({"one": True, "two": False})
+    assert [(folder / name).read_text()[0] for name in ("one", "two", "other")] == ["1", "0", "0"]
+    assert (root / "commit_pending_bools").read_text() == "1"
+
+
+@pytest.mark.parametrize("missing", ["z_last", "a_first", "commit"])
+def test_where_one_cannot_be_set_none_is_left_pending(root: Path, missing: str) -> None:
+    folder = booleans(root, m_one="0 0", n_two="1 1")
+    values = {"m_one": True, "n_two": False}
+    if missing == "commit":
+        (root / "commit_pending_bools").unlink()
+    else:
+        values[missing] = True
+    with pytest.raises(PolicyLoadFailed, match="booleans of appfwd's slots"):
+        SelinuxFs(root).set_booleans(values)
+    # A file of these tests reads as what was written last, which the kernel's own does not.
+    assert missing == "commit" or (root / "commit_pending_bools").read_text() == ""
+    assert not (folder / missing).exists()
 
 
 QUESTIONS = {

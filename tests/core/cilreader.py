@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from appfwd.model.policy import LoadedPolicy, Rights
@@ -65,6 +65,9 @@ class Loaded:
     strict: bool = False
     #: Domains and types between which a deny rule takes send and recv away.
     denied: set[tuple[str, str]] = field(default_factory=set)
+    #: Booleans with their values, and whom each lets use which type.
+    booleans: dict[str, bool] = field(default_factory=dict)
+    switches: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def permissions(self, domain: str, packet_type: str) -> frozenset[str]:
         """Return the permissions of class packet that ``domain`` has on ``packet_type``."""
@@ -83,8 +86,13 @@ class Loaded:
 _SEND_RECV = ("send", "recv")
 
 
-def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
-    """Compile ``text`` over ``base``: optional blocks that name what is missing are dropped."""
+def load(
+    text: str, base: LoadedPolicy, unlabeled: str, on: Mapping[str, bool] | None = None
+) -> Loaded:
+    """Compile ``text`` over ``base``: optional blocks that name what is missing are dropped.
+
+    ``on`` has values that booleans had before, which they keep.
+    """
     loaded = Loaded(set(base.types), {"domain": set(base.domains)})
     loaded.members |= {name: set() for name in base.attributes if name not in loaded.members}
     for label, held in {**base.labels, unlabeled: base.unlabeled}.items():
@@ -94,6 +102,9 @@ def load(text: str, base: LoadedPolicy, unlabeled: str) -> Loaded:
     nodes = read(text)
     for node in nodes:  # CIL knows no order: declarations first, then the members, then rules
         _declare(loaded, node)
+    loaded.booleans |= {
+        name: (on or {}).get(name, value) for name, value in loaded.booleans.items()
+    }
     for node in nodes:
         _add_members(loaded, node)
     for node in nodes:  # sets of what others leave out: all members are there by now
@@ -151,6 +162,11 @@ def _declare(loaded: Loaded, node: Node) -> None:
             pass
         case ("expandtypeattribute", (str(name),), "false"):
             assert name in loaded.members
+        case ("boolean", str(name), "false"):
+            if "." in name or name in loaded.booleans:
+                msg = f"boolean {name}"
+                raise CilError(msg)
+            loaded.booleans[name] = False
         case _:
             raise CilError(repr(node))
 
@@ -195,6 +211,8 @@ def _resolves(loaded: Loaded, rule: Node) -> bool:
         case ("allow", str(source), str(target), _):
             names = {source, target}
             return names <= loaded.types | set(loaded.members)
+        case ("booleanif", str(name), ("true", rule)):
+            return name in loaded.booleans and _resolves(loaded, rule)
     raise CilError(repr(rule))
 
 
@@ -206,5 +224,9 @@ def _add_rules(loaded: Loaded, rules: Iterable[Node]) -> None:
                 for packet_type in _expand(loaded, target):
                     for domain in _expand(loaded, source):
                         loaded.rules[packet_type] |= {(domain, str(p)) for p in permissions}
+            case ("booleanif", str(name), ("true", ("allow", str(source), str(target), _) as rule)):
+                loaded.switches[name] = (source, target)
+                if loaded.booleans[name]:
+                    _add_rules(loaded, [rule])
             case _:
                 raise CilError(repr(rule))

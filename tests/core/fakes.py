@@ -36,6 +36,11 @@ class Faults:
         await asyncio.sleep(0)
         self.before(operation)
 
+    def now(self, operation: str) -> None:
+        """Do or refuse ``operation`` at once."""
+        self.calls.append(operation)
+        self.before(operation)
+
 
 class FakeKernel:
     """All adapters of one machine; ``model`` is its kernel."""
@@ -76,9 +81,8 @@ class FakeKernel:
 
     async def install(self, text: str) -> None:
         await self.faults.point("install " + text)
-        self.model.module = text
         try:
-            self.model.loaded()
+            self.model.install(text)
         except CilError as error:
             raise AssertionError(text) from error
         self.loads += 1
@@ -115,6 +119,11 @@ class FakeKernel:
 
     def policy_load(self) -> int:
         return self.loads
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        self.faults.now("booleans")
+        self.model.set_booleans(values)
+        self.loads += 1
 
     def ephemeral_ports(self) -> Interval:
         return EPHEMERAL

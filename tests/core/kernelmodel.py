@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.baseline import baseline_of
@@ -16,10 +17,11 @@ from appfwd.core.module import (
     loaded_module,
     module_text,
 )
-from appfwd.core.plan import ApplyTable, LoadModule, Snapshot, Step
+from appfwd.core.plan import ApplyTable, LoadModule, SetBooleans, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
+from appfwd.model.slots import Switches, is_slot
 from tests.core.cilreader import Loaded, load
 from tests.core.evaluator import Evaluator
 from tests.core.nftmodel import NftModel
@@ -31,6 +33,12 @@ from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
 def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> LoadedPolicy:
     """Return what a query of a loaded policy answers."""
     ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
+    switches = {name: Switches() for name in ours if is_slot(name)}
+    for name, (domain, slot) in loaded.switches.items():
+        on = frozenset({domain} if loaded.booleans[name] else ())
+        had = switches[slot]
+        switches[slot] = Switches(had.domains | {domain}, had.on | on)
+    ours |= {slot: ours[slot] - Rights.both(one.on) for slot, one in switches.items()}
     bridge = BRIDGE_ATTRIBUTE in loaded.sources
     hidden = Rights.both(base.domains) if bridge and optimizes else Rights()
     fenced = frozenset(loaded.members.get(FENCED_ATTRIBUTE, ()))
@@ -43,6 +51,7 @@ def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> L
         unlabeled=base.unlabeled - hidden - denied,
         labels={name: rights - denied for name, rights in base.labels.items()},
         attributes=base.attributes | (loaded.members.keys() - {"domain"}),
+        switches=switches,
     )
 
 
@@ -55,10 +64,11 @@ class KernelModel:
     nft: NftModel = field(default_factory=NftModel)
     #: libsepol drops rules that others cover, so a query sees none that the bridge covers.
     optimizes: bool = False
+    booleans: dict[str, bool] = field(default_factory=dict)
 
     def loaded(self) -> Loaded:
         """Return the loaded policy."""
-        return load(self.module, self.base, UNLABELED)
+        return load(self.module, self.base, UNLABELED, self.booleans)
 
     def policy(self) -> LoadedPolicy:
         """Return what a query of the loaded policy answers."""
@@ -93,11 +103,22 @@ class KernelModel:
         if isinstance(step, ApplyTable):
             self.nft.transaction(step.commands)
         elif isinstance(step, LoadModule):
-            text = module_text(step.module, CONTEXTS)
-            load(text, self.base, UNLABELED)
-            self.module = text
+            self.install(module_text(step.module, CONTEXTS))
+        elif isinstance(step, SetBooleans):
+            self.set_booleans(step.values)
         else:
-            self.module = ""
+            self.install("")
+
+    def install(self, text: str) -> None:
+        """Load the policy with another module; booleans that stay keep their values."""
+        loaded = load(text, self.base, UNLABELED, self.booleans)
+        self.module, self.booleans = text, loaded.booleans
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        """Commit booleans, of which all must be there."""
+        missing = values.keys() - self.booleans.keys()
+        assert not missing, missing
+        self.booleans.update(values)
 
     def copy(self) -> KernelModel:
         """Return a kernel of the same state that goes its own way."""
@@ -115,13 +136,15 @@ class View:
         self._loaded = kernel.loaded()
         self._labelling = bool(kernel.nft.objects) or self._loaded.strict
         listing = kernel.nft.listing()
-        self._evaluator = Evaluator(decode_table(listing) if listing else Table())
+        self._table = decode_table(listing) if listing else Table()
+        self._evaluator = Evaluator(self._table)
 
     def permissions(self, domain: str, label: str | None) -> frozenset[str]:
         """Return what ``domain`` may do with a packet of ``label``."""
         if not self._labelling:
             return BOTH
-        return self._loaded.permissions(domain, label or UNLABELED) & BOTH
+        packet_type = self._table.type_of(label or UNLABELED)
+        return self._loaded.permissions(domain, packet_type) & BOTH
 
     def allowed(self, domain: str, point: Point) -> frozenset[str]:
         """Return which packets of a connection to ``point`` pass, its direction being sure."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from appfwd.core.compiler import compile_state
 from appfwd.core.plan import ApplyTable, LoadModule, Step, plan
+from appfwd.core.pool import assigned
 from appfwd.core.stages import stages
 from appfwd.core.verify import verify
 from appfwd.model.changes import add_fence, remove_fence
@@ -21,6 +22,7 @@ from tests.core import reference
 from tests.core.kernelmodel import KernelModel
 from tests.core.reference import BOTH, NEITHER, Point
 from tests.core.samples import (
+    CONTEXTS,
     DOMAINS,
     UNLABELED,
     baseline_policy,
@@ -51,7 +53,7 @@ def stepwise(
     """Bring a kernel to a state as the daemon does; yield each step after it is done."""
     for stage, change in stages(before, state):
         for _ in range(4):
-            wanted = compile_state(stage, kernel.machine())
+            wanted = assigned(compile_state(stage, kernel.machine()), kernel.snapshot(), CONTEXTS)
             steps = plan(kernel.snapshot(), wanted, UNLABELED, change)
             for step in steps:
                 kernel.apply(step)

@@ -12,6 +12,8 @@ from appfwd.core.compiler import Artefacts, compile_state
 from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
 from appfwd.core.module import module_text
+from appfwd.core.plan import Snapshot
+from appfwd.core.pool import assigned
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState
 from tests.core.kernelmodel import KernelModel
@@ -23,9 +25,10 @@ from tests.core.test_fences import bring, stepwise
 def foreseen(kernel: KernelModel, before: DesiredState, after: DesiredState) -> Foresight:
     machine = kernel.machine()
 
-    def compiled(state: DesiredState, still: frozenset[str]) -> Artefacts:
-        going = (f for f in before.fences if f.domain not in still and not after.fence_of(f.domain))
-        return compile_state(state, unfenced(machine, going))
+    def compiled(state: DesiredState, at: Snapshot) -> Artefacts:
+        fences = (fence for fence in before.fences if not after.fence_of(fence.domain))
+        going = (fence for fence in fences if fence.domain not in at.module.fenced)
+        return assigned(compile_state(state, unfenced(machine, going)), at, CONTEXTS)
 
     return foresee(kernel.snapshot(), before, after, compiled, UNLABELED)
 

@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appfwd.errors import NotExclusive, PolicyUnsupported, TableFailed, VerifyFailed
+from appfwd.errors import (
+    NotExclusive,
+    PolicyLoadFailed,
+    PolicyUnsupported,
+    TableFailed,
+    VerifyFailed,
+)
 from appfwd.kernel import Kernel
 from appfwd.model.policy import LoadedPolicy, Rights
+from appfwd.model.slots import is_slot
 from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.fakes import FakeKernel
@@ -204,6 +211,72 @@ def test_of_a_new_label_the_table_is_read_without_its_elements() -> None:
 
 def test_a_network_is_read_back_with_the_table() -> None:
     assert _points(FakeKernel(make_policy()), state_of(POINT, "10.1.0.0/16")) == "table list"
+
+
+APART = state_of("10.0.0.0/24", grants=(("a_t", POINT), ("b_t", "10.0.0.7:80/tcp")))
+TOGETHER = state_of("10.0.0.0/24", grants=(("a_t", POINT), ("b_t", POINT)))
+
+
+def _together(machine: FakeKernel, also: Callable[[], None] = lambda: None) -> list[str]:
+    """Bring two domains that are enrolled to one place; return what that did."""
+
+    def start() -> None:
+        machine.faults.calls.append("|")
+        also()
+
+    _in_a_row(machine, APART, TOGETHER, between=start)
+    calls = [one.split(maxsplit=1)[0] for one in machine.faults.calls]
+    assert _make(machine, TOGETHER) is False
+    return " ".join(calls).split("|")[1].split()
+
+
+def test_an_audience_of_enrolled_domains_costs_a_commit_and_no_question_to_the_policy() -> None:
+    assert _together(FakeKernel(make_policy())) == ["booleans", "table", "shape", "get"]
+
+
+def test_of_a_commit_only_the_slots_that_it_was_for_are_asked_about_anew() -> None:
+    machine = FakeKernel(make_policy())
+    states = (state_of("10.0.0.0/24", grants=tuple((d, POINT) for d in DOMAINS)), APART, TOGETHER)
+    _in_a_row(machine, *states, between=lambda: machine.asked.append(("", "")))
+    *_, last, end = (n for n, one in enumerate(machine.asked) if one == ("", ""))
+    asked = machine.asked[last + 1 : end]
+    (slot,) = {name for _, name in asked}
+    assert is_slot(slot)
+    # Who was not let in is asked about, too.
+    assert {domain for domain, _ in asked} == {*DOMAINS, "kernel_t", "appfwd_t"}
+
+
+def test_what_comes_between_a_commit_and_the_last_load_is_seen() -> None:
+    machine = FakeKernel(make_policy())
+
+    def load() -> None:
+        machine.loads += 1
+
+    machine.faults.before = lambda operation: load() if operation == "booleans" else None
+    assert "query" in _together(machine)
+
+
+def test_a_boolean_that_does_not_do_what_it_should_is_found() -> None:
+    machine = FakeKernel(make_policy())
+
+    def break_it() -> None:
+        machine.set_booleans = lambda values: None  # type: ignore[method-assign]  # noqa: ARG005
+
+    with pytest.raises(VerifyFailed):
+        _together(machine, break_it)
+
+
+def test_a_commit_that_is_refused_leaves_the_table() -> None:
+    machine = FakeKernel(make_policy())
+
+    def refuse(operation: str) -> None:
+        if operation == "booleans":
+            raise PolicyLoadFailed("no")
+
+    machine.faults.before = refuse
+    with pytest.raises(PolicyLoadFailed):
+        _together(machine)
+    assert _make(machine, APART) is False
 
 
 @pytest.mark.parametrize("both", ["point get", "point shape", "object shape"])

@@ -21,9 +21,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "stopwatch": (),
     "access": ("errors", "model", "core", "ports"),
     "compiling": ("errors", "model", "core"),
+    "machines": ("model", "core", "ports"),
+    "slots": ("model", "core"),
     "kernel": (
         *("errors", "model", "core", "ports"),
-        *("access", "compiling", "stopwatch", "turns"),
+        *("access", "compiling", "machines", "slots", "stopwatch", "turns"),
     ),
     "reconciler": ("errors", "model", "ports", "kernel", "stopwatch"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),

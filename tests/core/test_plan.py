@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appfwd.core.audience import NamedByContent
 from appfwd.core.compiler import Artefacts, compile_state
 from appfwd.core.module import Module
 from appfwd.core.plan import (
@@ -24,6 +25,7 @@ from appfwd.core.plan import (
     Step,
     plan,
 )
+from appfwd.core.pool import assigned
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import verify
@@ -33,7 +35,15 @@ from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.kernelmodel import KernelModel
 from tests.core.reference import BOTH, Point
-from tests.core.samples import DOMAINS, UNLABELED, make_policy, points_of, policies, states
+from tests.core.samples import (
+    CONTEXTS,
+    DOMAINS,
+    UNLABELED,
+    make_policy,
+    points_of,
+    policies,
+    states,
+)
 from tests.core.stories import point, state_of
 
 
@@ -48,7 +58,8 @@ def whole_states() -> st.SearchStrategy[DesiredState]:
 
 
 def wanted_of(state: DesiredState, kernel: KernelModel) -> Artefacts:
-    return compile_state(state, kernel.machine())
+    """Return what a daemon makes of a state that has just begun, and whose slots have rested."""
+    return assigned(compile_state(state, kernel.machine()), kernel.snapshot(), CONTEXTS)
 
 
 def steps_to(state: DesiredState, kernel: KernelModel) -> tuple[Step, ...]:
@@ -181,9 +192,11 @@ def test_a_label_in_the_table_has_in_policy_the_users_its_name_stands_for(change
     present = Rights.both(change.after.domains)
     for kernel in kernels:
         view = kernel.view()
-        for label in filter(is_packet_type, kernel.nft.objects):
+        table = kernel.snapshot().table
+        assert table is not None
+        for label in filter(is_packet_type, table.contexts):
             lost = meaning[label] - present
-            assert view.rights(label) == meaning[label] - lost, label
+            assert view.rights(table.type_of(label)) == meaning[label] - lost, label
 
 
 @given(changes())
@@ -238,11 +251,13 @@ def test_policy_comes_before_the_table_and_the_bridge_closes_before_it_and_opens
     assert [type(step) for step in bring(kernel, guarded)] == [LoadModule, ApplyTable]
     closed = replace(guarded, settings=replace(guarded.settings, bridge=Bridge.CLOSED))
     load, table = bring(kernel, closed)
-    assert load == LoadModule(Module(kernel.snapshot().module.types, bridge=False))
+    assert isinstance(load, LoadModule)
+    assert not load.module.bridge
     assert isinstance(table, ApplyTable)
     table, load = bring(kernel, guarded)
     assert isinstance(table, ApplyTable)
-    assert load == LoadModule(Module(kernel.snapshot().module.types, bridge=True))
+    assert isinstance(load, LoadModule)
+    assert load.module.bridge
     bring(kernel, closed)
     off = replace(closed, settings=replace(closed.settings, active=False))
     assert [type(step) for step in bring(kernel, off)] == [ApplyTable, RemoveModule]
@@ -274,8 +289,13 @@ def test_a_domain_that_comes_back_has_its_grant_again() -> None:
 
 def test_idle_types_do_not_pile_up_and_named_ones_are_never_dropped() -> None:
     """Some idle types are kept, not all; those that the table names are kept whatever they are."""
-    idle = {f"appfwd_only_d{n}_packet_t": Rights() for n in range(KEEP_AT_MOST + 50)}
-    named = {f"appfwd_only_z{n}_packet_t": Rights() for n in range(20)}
+
+    def only(*domains: str) -> dict[str, Rights]:
+        rights = (Rights.both(frozenset({domain})) for domain in domains)
+        return {NamedByContent().type_for(one): one for one in rights}
+
+    idle = only(*(f"d{n}" for n in range(KEEP_AT_MOST + 50)))
+    named = only(*(f"z{n}" for n in range(20)))
     table = Table(dict.fromkeys(named, "context"))
     wanted = wanted_of(state_of("10.0.0.5"), KernelModel(make_policy()))
     for had, at_most in ((table, KEEP_AT_MOST + len(named) + 2), (None, 10_000)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import setools
@@ -21,6 +22,7 @@ from appfwd.core.module import (
     BRIDGE_ATTRIBUTE,
     FENCED_ATTRIBUTE,
     Module,
+    Pool,
     is_current,
     loaded_module,
     module_text,
@@ -28,6 +30,7 @@ from appfwd.core.module import (
 from appfwd.core.verify import verify_module
 from appfwd.errors import NotExclusive
 from appfwd.model.policy import LoadedPolicy, Rights
+from appfwd.model.slots import Switches, slot_name, switch_name
 from appfwd.model.state import Bridge
 from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
 from tests.core.stories import state_of
@@ -146,6 +149,52 @@ def test_a_compiled_state_loads_as_it_was_meant(tmp_path: Path, bridge: Bridge) 
     verify_module(loaded, artefacts.module)
     again = compile_state(state, Machine(policy, CONTEXTS, EPHEMERAL, Baseline()))
     assert again == artefacts
+
+
+def test_slots_are_used_by_those_whose_boolean_is_on(tmp_path: Path) -> None:
+    """A domain that policy lacks has booleans, and no rule."""
+    pool = Pool(3, frozenset({"a_t", "b_t", "gone_t"}))
+    slots = dict.fromkeys(pool.names(), Rights())
+    binary = build(tmp_path, module_text(Module(pool=pool), CONTEXTS))
+    policy = query(binary)
+    off = Switches(AB, frozenset())
+    assert policy.switches == dict.fromkeys(slots, off)
+    assert loaded_module(policy, CONTEXTS) == Module(slots, pool=Pool(3, AB))
+    rules = setools.TERuleQuery(setools.SELinuxPolicy(str(binary)), tclass=["packet"]).results()
+    found = [rule for rule in rules if str(rule.target) == slot_name(1) and _is_conditional(rule)]
+    assert {str(rule.conditional) for rule in found} == {
+        switch_name(slot_name(1), domain) for domain in AB
+    }
+
+
+def _is_conditional(rule: Any) -> bool:
+    try:
+        return bool(rule.conditional)
+    except AttributeError:
+        return False
+
+
+def test_a_boolean_that_is_on_is_seen_and_what_others_hang_on_it_counts_as_theirs(
+    tmp_path: Path,
+) -> None:
+    """Another module may use our boolean, or let somebody use our slot by one of its own."""
+    slot = slot_name(0)
+    name = switch_name(slot, "a_t")
+    ours = module_text(Module(pool=Pool(1, AB)), CONTEXTS)
+    on = ours.replace(f"(boolean {name} false)", f"(boolean {name} true)")
+    loaded = loaded_module(query(build(tmp_path, on)), CONTEXTS)
+    assert loaded.on == {slot: A}
+    assert loaded.users(slot) == Rights.both(A)
+    verify_module(loaded, Module({slot: Rights()}))
+    for theirs in (
+        f"(booleanif {name} (true (allow c_t {slot} (packet (send)))))",
+        f"(booleanif {name} (false (allow a_t {slot} (packet (send recv)))))",
+        f"(boolean theirs false)(booleanif theirs (true (allow a_t {slot} (packet (send)))))",
+        f"(allow domain {slot} (packet (recv)))",
+    ):
+        loaded = loaded_module(query(build(tmp_path, on, theirs)), CONTEXTS)
+        with pytest.raises(NotExclusive, match=slot):
+            verify_module(loaded, Module({slot: Rights()}))
 
 
 def test_an_empty_module_compiles(tmp_path: Path) -> None:

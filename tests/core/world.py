@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from appfwd.core.compiler import compile_state
 from appfwd.core.plan import plan
+from appfwd.core.pool import assigned
 from appfwd.errors import AppfwdError
 from appfwd.model.changes import Change, add_guard
 from appfwd.model.ends import Moment
@@ -15,7 +16,7 @@ from appfwd.model.state import DesiredState, Guard
 from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
 from tests.core.fakes import CountingKernel, FakeKernel, Faults, MemoryStore
-from tests.core.samples import UNLABELED, make_policy
+from tests.core.samples import CONTEXTS, UNLABELED, make_policy
 from tests.core.stories import place
 
 HOST = place("10.0.0.5")
@@ -54,8 +55,9 @@ class World:
 
     def in_force(self, state: DesiredState) -> bool:
         """Tell whether the kernel is what ``state`` asks for."""
-        wanted = compile_state(state, self.machine.model.machine())
-        return plan(self.machine.model.snapshot(), wanted, UNLABELED) == ()
+        snapshot = self.machine.model.snapshot()
+        wanted = assigned(compile_state(state, self.machine.model.machine()), snapshot, CONTEXTS)
+        return plan(snapshot, wanted, UNLABELED) == ()
 
     def problems(self) -> list[AppfwdError]:
         """Return the problem that stands, if one does."""

@@ -22,7 +22,7 @@ from appfwd.core.module import (
     loaded_module,
     module_text,
 )
-from appfwd.core.nft import same_shape, touched
+from appfwd.core.nft import same_maps, same_shape, touched
 from appfwd.core.plan import (
     ApplyTable,
     Fencing,
@@ -272,6 +272,8 @@ class Kernel:
         with self.stopwatch.stage("read"):
             if changed.shape and not await self._has_shape(wanted):
                 return False
+            if changed.maps and not await self._has_maps(changed.maps, wanted):
+                return False
             for name, rows in changed.points.items():
                 found = await self._a.elements.labels(name, [key for key, _ in rows])
                 if [*found] != [label for _, label in rows]:
@@ -285,6 +287,13 @@ class Kernel:
             return same_shape(await self._aside.run(decode_table, listing), wanted)
         except NotOurs:
             return False
+
+    async def _has_maps(self, names: Collection[str], wanted: Table) -> bool:
+        try:
+            found = await self._aside.run(decode_table, await self._a.nft.list_maps(names))
+        except NotOurs:
+            return False
+        return await self._aside.run(same_maps, found, wanted, names)
 
     async def work(self) -> Work | None:
         """Return what :meth:`make` did last; None where it did nothing, or failed."""

@@ -32,6 +32,10 @@ class Nft(Protocol):
         """
         ...
 
+    async def list_maps(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the listing of some maps of our table. Raises TableFailed."""
+        ...
+
     async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
         """Return the listing of every table. Raises TableFailed."""
         ...

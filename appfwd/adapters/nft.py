@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,7 @@ from appfwd.errors import TableFailed
 
 log = logging.getLogger(__name__)
 
+_WHERE = {"family": "inet", "table": "appfwd"}
 _LIST = {"list": {"table": {"family": "inet", "name": "appfwd"}}}
 _MISSING = "No such file or directory"
 
@@ -56,6 +57,23 @@ class LibNft:
             raise TableFailed(_explain(error))
         listing: list[dict[str, Any]] = json.loads(output)["nftables"]
         return listing
+
+    async def list_maps(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """Return some maps of our table, and nothing else of it; none for a name that it lacks.
+
+        Raises:
+            TableFailed: the kernel did not answer.
+
+        """
+        found: list[dict[str, Any]] = []
+        for name in sorted(names):
+            command = {"list": {"map": {**_WHERE, "name": name}}}
+            code, output, error = await self._command([command])
+            if code and _MISSING not in error:
+                raise TableFailed(_explain(error))
+            if not code:
+                found += (row for row in json.loads(output)["nftables"] if "map" in row)
+        return found
 
     async def list_ruleset(self) -> Sequence[Mapping[str, Any]]:
         """Return the objects of every table, without the elements of sets and maps.

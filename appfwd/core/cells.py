@@ -62,7 +62,7 @@ class Box(Generic[H]):
 
 
 @dataclass(frozen=True)
-class _Item(Generic[T]):
+class Item(Generic[T]):
     """A rectangle and what it says."""
 
     rectangle: Rectangle
@@ -117,12 +117,18 @@ Said = Mapping[Where, Mapping[Point, tuple[Member, ...]]]
 class Layers:
     """The cells, in a fixed order, and the points that lie over them, with what is said of each.
 
-    What is in neither is of no claim.
+    What is in neither is of no claim. ``items`` are what the cells were cut from.
     """
 
-    cells: tuple[Cell, ...]
+    items: Mapping[Where, Sequence[Item[Member]]]
+    cut: Mapping[Where, tuple[Cell, ...]]
     points: Said
     below: Mapping[Where, Below]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells."""
+        return tuple(itertools.chain.from_iterable(self.cut.values()))
 
     def claim(self, where: Where, point: Point) -> Claim:
         """Return the claim of one of the points: of what is said of it, and of the cell below."""
@@ -136,33 +142,26 @@ class Layers:
 
 def layers(state: DesiredState) -> Layers:
     """Return what ``state`` comes to."""
-    items: dict[Where, list[_Item[Member]]] = {where: [] for where in _EVERYWHERE}
+    items: dict[Where, list[Item[Member]]] = {where: [] for where in _EVERYWHERE}
     points: dict[Where, dict[Point, tuple[Member, ...]]] = {where: {} for where in _EVERYWHERE}
     for destination, member in placed(state):
         for where, rectangle in located(destination):
             point = point_of(rectangle)
             if point is None:
-                items[where].append(_Item(rectangle, member))
+                items[where].append(Item(rectangle, member))
             else:
                 points[where][point] = (*points[where].get(point, ()), member)
-    cells: list[Cell] = []
-    below: dict[Where, Below] = {}
-    for where in _EVERYWHERE:
-        slabs = list(_slabs(items[where], claim_of))
-        cells += (Cell(b.direction, b.peer, b.services, b.said) for b in _join(*where, slabs))
-        below[where] = Below(slabs)
-    return Layers(tuple(cells), points, below)
+    cuts = {where: cut(where, of_where) for where, of_where in items.items()}
+    cells = {where: of_where for where, (of_where, _) in cuts.items()}
+    below = {where: under for where, (_, under) in cuts.items()}
+    return Layers(items, cells, points, below)
 
 
-def points_of(destination: Destination) -> list[tuple[Where, Point]] | None:
-    """Return the points that a destination is made of; None where it is more."""
-    found: list[tuple[Where, Point]] = []
-    for where, rectangle in located(destination):
-        point = point_of(rectangle)
-        if point is None:
-            return None
-        found.append((where, point))
-    return found
+def cut(where: Where, items: Sequence[Item[Member]]) -> tuple[tuple[Cell, ...], Below]:
+    """Return the cells that items of one direction and family come to."""
+    slabs = list(_slabs(items, claim_of))
+    cells = tuple(Cell(b.direction, b.peer, b.services, b.said) for b in _join(*where, slabs))
+    return cells, Below(slabs)
 
 
 def located(destination: Destination) -> Iterator[tuple[Where, Rectangle]]:
@@ -193,18 +192,18 @@ def boxes(
 
     ``what`` is said of where; ``together`` gives what all that is said of one point comes to.
     """
-    items: dict[Where, list[_Item[T]]] = {where: [] for where in _EVERYWHERE}
+    items: dict[Where, list[Item[T]]] = {where: [] for where in _EVERYWHERE}
     for destination, says in what:
         for where, rectangle in located(destination):
-            items[where].append(_Item(rectangle, says))
+            items[where].append(Item(rectangle, says))
     for where, of_where in items.items():
         yield from _join(*where, _slabs(of_where, together))
 
 
-def _slabs(items: list[_Item[T]], together: Callable[[Iterable[T]], H]) -> Iterator[Slab[H]]:
+def _slabs(items: Sequence[Item[T]], together: Callable[[Iterable[T]], H]) -> Iterator[Slab[H]]:
     """Yield slabs in order of address."""
     begins = sorted(items, key=lambda item: item.rectangle.peer.first)
-    active: list[tuple[int, int, _Item[T]]] = []  # heap by last address
+    active: list[tuple[int, int, Item[T]]] = []  # heap by last address
     at, position = 0, 0
     while position < len(begins) or active:
         if not active:
@@ -223,7 +222,7 @@ def _slabs(items: list[_Item[T]], together: Callable[[Iterable[T]], H]) -> Itera
 
 
 def _services(
-    items: list[_Item[T]], together: Callable[[Iterable[T]], H]
+    items: list[Item[T]], together: Callable[[Iterable[T]], H]
 ) -> tuple[tuple[Interval, H], ...]:
     """Cut the service line where an item begins or ends; join neighbours that say the same."""
     begin, end = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)

@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.audience import Base, Labeller, NamedByContent, PacketTypes
-from appfwd.core.cells import Layers, Point, Where, layers, points_of
+from appfwd.core.cells import Layers, layers
 from appfwd.core.elements import Elements
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
+from appfwd.core.steps import Difference, stepped
 from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import Rights
 from appfwd.model.slots import can_be_enrolled
-from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Compiled:
 def compile_next(before: Compiled | None, state: DesiredState, machine: Machine) -> Compiled:
     """Compile ``state`` from the one before, where that is known; what comes of it is the same.
 
-    Grants and guards of points that came or went cost what they are; all else is compiled whole.
+    Grants and guards that came or went cost what they touch; all else is compiled whole.
     """
     if before is None or before.machine != machine:
         return _whole(state, machine, NamedByContent())
@@ -153,64 +154,46 @@ def _table(elements: Elements, base: Base, machine: Machine) -> Table:
     )
 
 
-#: Points that are changed at once at the most; more are quicker compiled with all the others.
-_STEP_AT_MOST = 500
-
-
 def _stepped(before: Compiled, state: DesiredState) -> Compiled | None:
-    """Compile what differs from the state before; None where more than points does."""
+    """Compile what differs from the state before; None where that is no quicker than the whole."""
     old = before.state
     if old.settings != state.settings or old.fences != state.fences or not state.settings.active:
         return None
-    domains = before.machine.policy.domains
-    points = dict(before.layers.points)
-    fresh: dict[Where, dict[Point, tuple[Member, ...]]] = {}
-    granted, touched = before.granted.copy(), set[tuple[Where, Point]]()
-    for member, came in _changes(old, state):
+    differences = [
+        (member, came)
+        for member, came in _changes(old, state)
+        if isinstance(member, Guard) or member.domain in before.machine.policy.domains
+    ]
+    step = stepped(before.layers, differences)
+    if step is None:
+        return None
+    granted = before.granted.copy()
+    for member, came in differences:
         if isinstance(member, Grant):
-            if member.domain not in domains:
-                continue
             granted[member.domain] += 1 if came else -1
-        found = points_of(member.destination)
-        if found is None or len(touched) > _STEP_AT_MOST:
-            return None
-        touched.update(found)
-        for where, point in found:
-            if where not in fresh:
-                points[where] = fresh[where] = dict(points[where])
-            _say(fresh[where], point, member, came=came)
-    layered = replace(before.layers, points=points)
+    layered, labeller = step.layers, before.labeller
     labelled = {
-        (where, point): before.labeller.point(layered, where, point)
-        if point in points[where]
+        (where, point): labeller.point(layered, where, point)
+        if point in layered.points[where]
         else None
-        for where, point in touched
+        for where, point in step.touched
     }
     had, has = before.elements, before.elements.changed(labelled)
+    for where in step.recut:
+        has = has.recut(where, labeller.cells(layered.cut[where]))
     if (had.names(), had.labels()) == (has.names(), has.labels()):
-        table = replace(before.table, points=has.points)
+        table = replace(before.table, maps=has.maps, points=has.points)
     else:
         table = _table(has, before.base, before.machine)
     return replace(before, state=state, layers=layered, elements=has, table=table, granted=+granted)
 
 
-def _changes(old: DesiredState, new: DesiredState) -> Iterator[tuple[Grant | Guard, bool]]:
+def _changes(old: DesiredState, new: DesiredState) -> Iterator[Difference]:
     """Yield the guards and grants that went and those that came, and which it was."""
     yield from ((member, False) for member in old.guards - new.guards)
     yield from ((member, False) for member in old.grants - new.grants)
     yield from ((member, True) for member in new.guards - old.guards)
     yield from ((member, True) for member in new.grants - old.grants)
-
-
-def _say(
-    said: dict[Point, tuple[Member, ...]], point: Point, member: Member, *, came: bool
-) -> None:
-    before = said.get(point, ())
-    after = (*before, member) if came else tuple(one for one in before if one != member)
-    if after:
-        said[point] = after
-    else:
-        said.pop(point, None)
 
 
 def present(state: DesiredState, domains: frozenset[str]) -> DesiredState:

@@ -80,22 +80,24 @@ class Elements:
     @classmethod
     def of(cls, cells: Iterable[LabelledCell], points: Iterable[LabelledPoint]) -> Self:
         """Return the elements of labelled cells and points."""
-        maps: dict[MapName, dict[Key, str]] = {}
-        below: set[str] = set()
-        for labelled in cells:
-            cell = labelled.cell
-            name = MapName(cell.direction, guard=cell.claim.guarded, family=cell.peer.family)
-            elements = maps.setdefault(name, {})
-            for box in service_boxes(cell.services):
-                elements[Key(cell.peer, box)] = labelled.packet_type
-            below.add(labelled.packet_type)
+        maps = _maps(cells)
         over: dict[MapName, dict[Point, str]] = {}
         used: Counter[str] = Counter()
         for one in points:
             over.setdefault(_name_of(one), {})[one.point] = one.packet_type
             used[one.packet_type] += 1
         made = {name: Points(labels) for name, labels in over.items()}
-        return cls(maps, made, frozenset(below), used)
+        return cls(maps, made, _labels(maps), used)
+
+    def recut(self, where: Where, cells: Iterable[LabelledCell]) -> Self:
+        """Return these elements with other cells of one direction and family."""
+        others = {
+            name: elements
+            for name, elements in self.maps.items()
+            if (name.direction, name.family) != where
+        }
+        maps = {**others, **_maps(cells)}
+        return replace(self, maps=maps, below=_labels(maps))
 
     def changed(self, points: Mapping[tuple[Where, Point], LabelledPoint | None]) -> Self:
         """Return these elements with some points labelled otherwise; None: not any more."""
@@ -125,6 +127,21 @@ class Elements:
     def labels(self) -> frozenset[str]:
         """Return the labels that an element gives."""
         return self.below | frozenset(self.used)
+
+
+def _maps(cells: Iterable[LabelledCell]) -> dict[MapName, Mapping[Key, str]]:
+    maps: dict[MapName, dict[Key, str]] = {}
+    for labelled in cells:
+        cell = labelled.cell
+        name = MapName(cell.direction, guard=cell.claim.guarded, family=cell.peer.family)
+        elements = maps.setdefault(name, {})
+        for box in service_boxes(cell.services):
+            elements[Key(cell.peer, box)] = labelled.packet_type
+    return {**maps}
+
+
+def _labels(maps: Mapping[MapName, Mapping[Key, str]]) -> frozenset[str]:
+    return frozenset[str]().union(*(frozenset(elements.values()) for elements in maps.values()))
 
 
 def _name_of(one: LabelledPoint) -> MapName:

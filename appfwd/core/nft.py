@@ -5,7 +5,7 @@ Schema: libnftables-json(5). Structures only; names of objects and maps are ours
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -49,10 +49,12 @@ def table_commands(current: Table | None, wanted: Table) -> list[Json]:
 class Touched:
     """What a transaction does: to points, by map, the label of each after it; None: it is gone.
 
-    ``shape`` tells whether it does more, which a listing without elements shows.
+    ``maps`` are the maps of more than points whose elements it changes. ``shape`` tells whether it
+    does what a listing without elements shows.
     """
 
     points: Mapping[str, Sequence[tuple[Json, str | None]]]
+    maps: frozenset[str]
     shape: bool
 
     @property
@@ -62,8 +64,9 @@ class Touched:
 
 
 def touched(commands: Iterable[Json]) -> Touched | None:
-    """Return what a transaction does; None where it changes elements that are no points."""
+    """Return what a transaction does; None where it takes the whole table away."""
     found: dict[str, dict[str, tuple[Json, str | None]]] = {}
+    maps: set[str] = set()
     shape = False
     for command in commands:
         ((verb, what),) = command.items()
@@ -73,12 +76,21 @@ def touched(commands: Iterable[Json]) -> Touched | None:
             if kind == "table" and verb == "delete":
                 return None
         elif not _is_of_points(map_named(value["name"])):
-            return None
+            maps.add(value["name"])
         else:
             rows = found.setdefault(value["name"], {})
             for key, label in value["elem"]:
                 rows[repr(key)] = (key, label if verb == "add" else None)
-    return Touched({name: tuple(rows.values()) for name, rows in found.items()}, shape)
+    points = {name: tuple(rows.values()) for name, rows in found.items()}
+    return Touched(points, frozenset(maps), shape)
+
+
+def same_maps(found: Table, wanted: Table, names: Collection[str]) -> bool:
+    """Tell whether some maps, of which alone a table was read back, are as wanted."""
+    held, goal = _held(found), _held(wanted)
+    return held.keys() == goal.keys() & names and all(
+        held[name].elements == goal[name].elements for name in held
+    )
 
 
 def same_shape(found: Table, wanted: Table) -> bool:

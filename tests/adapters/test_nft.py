@@ -80,6 +80,15 @@ def _nft(command: str) -> str:
     return str(output)
 
 
+def test_some_maps_are_listed_alone(adapter: LibNft) -> None:
+    other = {"add": {"map": {**MAP["add"]["map"], "name": "other"}}}
+    _run(adapter, TABLE, MAP, other, CHAIN, _element("add", 1, 2))
+    (found,) = asyncio.run(adapter.list_maps({"m", "gone"}))
+    assert found["map"]["name"] == "m"
+    assert dict(found["map"]["elem"]) == {1: 2, 2: 4}
+    assert asyncio.run(adapter.list_maps({"gone"})) == []
+
+
 def test_the_namespace_is_not_the_machines(adapter: LibNft) -> None:
     assert _nft("list ruleset") == ""
     own = Path("/proc/thread-self/ns/net").readlink()

@@ -10,7 +10,7 @@ import asyncio
 import copy
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -146,6 +146,10 @@ class FakeNft:
         await self._faults.at("list")
         return [self.elements.get(name, {}).get(json.dumps(key)) for key in keys]
 
+    async def list_maps(self, names: Collection[str]) -> Sequence[Json]:
+        rows = await self.list_table()
+        return [row for row in rows if row.get("map", {}).get("name") in names]
+
     async def list_table(self, *, terse: bool = False) -> Sequence[Json]:
         await self._faults.at("list")
         if self.table is None:
@@ -167,16 +171,18 @@ class FakePolicy:
         self.base, self.text, self.loads = BASE, "", 0
         self.enforced: bool | None = True
         self._known: tuple[LoadedPolicy, str, Loaded] | None = None
+        self._booleans: dict[str, bool] = {}
 
     def _loaded(self) -> Loaded:
         """Return the policy that is loaded, compiled once for each that there was."""
         if self._known is None or self._known[:2] != (self.base, self.text):
-            self._known = (self.base, self.text, load(self.text, self.base, UNLABELED))
+            loaded = load(self.text, self.base, UNLABELED, self._booleans)
+            self._known = (self.base, self.text, loaded)
         return self._known[2]
 
     async def install(self, text: str) -> None:
         await self._faults.at("install")
-        load(text, self.base, UNLABELED)
+        self._booleans = load(text, self.base, UNLABELED, self._booleans).booleans
         self.text, self.loads = text, self.loads + 1
 
     async def remove(self) -> None:
@@ -215,6 +221,10 @@ class FakePolicy:
 
     def policy_load(self) -> int:
         return self.loads
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        self._booleans.update(values)
+        self._known, self.loads = None, self.loads + 1
 
     def change(self, domains: Sequence[str], *, baseline: bool = True) -> None:
         """Have a policy with these domains beside the kernel's own, as after a package's change.

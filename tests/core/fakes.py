@@ -75,6 +75,10 @@ class FakeKernel:
         await self.faults.point("shape" if terse else "list")
         return self.model.nft.listing(terse=terse)
 
+    async def list_maps(self, names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        await self.faults.point("maps")
+        return self.model.nft.listed(names)
+
     async def labels(self, name: str, keys: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
         await self.faults.point("get")
         return self.model.nft.labels(name, keys)

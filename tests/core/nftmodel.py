@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,10 @@ class NftModel:
                 handle = {"handle": number + 9}
                 rows.append({"rule": {**_WHERE, "chain": name, **handle, "expr": _counted(rule)}})
         return [*rows, *self.foreign]
+
+    def listed(self, names: Collection[str]) -> list[Json]:
+        """Return what listing some maps answers."""
+        return [row for row in self.listing() if row.get("map", {}).get("name") in names]
 
     def labels(self, name: str, keys: Sequence[Json]) -> list[str | None]:
         """Return the label of each element of a map without intervals; None where it is none."""

@@ -19,7 +19,8 @@ from tests.core.samples import DOMAINS, GONE, make_policy, policies, states
 from tests.core.stories import place, state_of
 
 _POINTS = ["10.0.0.5:443/tcp", "10.0.0.5:443", "10.0.0.6:53/udp", "[2001:db8::5]:443/tcp"]
-_PLACES = st.sampled_from([*_POINTS, "10.0.0.5", "10.0.0.0/24:443", "any:443/tcp"]).map(place)
+_WIDE = ["10.0.0.5", "10.0.0.0/24:443", "10.0.0.4-10.0.0.6", "any:443/tcp", "in any:22", "any"]
+_PLACES = st.sampled_from([*_POINTS, *_WIDE]).map(place)
 _MEMBERS = st.one_of(
     st.builds(Guard, _PLACES), st.builds(Grant, st.sampled_from([*DOMAINS, GONE]), _PLACES)
 )
@@ -65,9 +66,9 @@ def test_from_any_state_and_policy_to_any_other(
     assert compiled.artefacts() == compile_state(new, other)
 
 
-@pytest.mark.parametrize("where", _POINTS)
+@pytest.mark.parametrize("where", [*_POINTS, *_WIDE])
 @pytest.mark.parametrize("kind", ["guard", "grant"])
-def test_a_point_is_compiled_without_the_rest(where: str, kind: str) -> None:
+def test_a_change_is_compiled_without_the_rest(where: str, kind: str) -> None:
     """Else the tests above would hold the whole against the whole."""
     machine = KernelModel(make_policy()).machine()
     state = state_of("10.0.0.0/24", grants=(("a_t", "10.0.0.7:80/tcp"),))
@@ -77,11 +78,24 @@ def test_a_point_is_compiled_without_the_rest(where: str, kind: str) -> None:
         assert _is_stepped(before, compile_next(before, then, machine))
 
 
-def test_a_network_is_compiled_with_all_the_rest() -> None:
+def test_a_network_leaves_what_is_of_another_direction_or_family() -> None:
+    machine = KernelModel(make_policy()).machine()
+    state = state_of("10.0.0.0/24", "[2001:db8::/64]", "in any:22", "10.1.0.5:80/tcp")
+    before = compile_next(None, state, machine)
+    after = compile_next(before, _with(state, Guard(place("10.0.3.0/24"))), machine)
+    kept = [name for name, held in before.table.maps.items() if after.table.maps[name] is held]
+    assert sorted(map(str, kept)) == ["in_guard4", "in_guard6", "out_guard6"]
+    assert before.table.points == after.table.points
+
+
+def test_many_changes_at_once_are_compiled_whole() -> None:
     machine = KernelModel(make_policy()).machine()
     before = compile_next(None, state_of("10.0.0.0/24"), machine)
-    assert not _is_stepped(before, compile_next(before, state_of("10.0.0.0/25"), machine))
+    after = state_of("10.0.0.0/24", *(f"10.{n}.0.0/16" for n in range(1, 60)))
+    compiled = compile_next(before, after, machine)
+    assert not _is_stepped(before, compiled)
+    assert compiled.artefacts() == compile_state(after, machine)
 
 
 def _is_stepped(before: Compiled, after: Compiled) -> bool:
-    return before.layers.cells is after.layers.cells
+    return before.labeller is after.labeller

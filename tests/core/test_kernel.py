@@ -170,7 +170,7 @@ def test_a_change_reads_the_table_once_after_writing_it() -> None:
     guards = state_of("10.0.0.5", "10.0.0.6", grants=(("a_t", "10.0.0.5"),))
     _in_a_row(machine, GUARDED, guards, between=lambda: machine.faults.calls.append("|"))
     calls = [one.split(maxsplit=1)[0] for one in machine.faults.calls if one != "query"]
-    assert " ".join(calls).endswith("| table list |")
+    assert " ".join(calls).endswith("| table shape maps |")
 
 
 POINT, MORE_POINTS = "10.0.0.5:443/tcp", ("10.0.0.6:443/tcp", "10.0.0.6:80/tcp")
@@ -209,8 +209,15 @@ def test_of_a_new_label_the_table_is_read_without_its_elements() -> None:
     assert _points(machine, GRANTED) == "table shape get"
 
 
-def test_a_network_is_read_back_with_the_table() -> None:
-    assert _points(FakeKernel(make_policy()), state_of(POINT, "10.1.0.0/16")) == "table list"
+def test_a_network_is_read_back_with_its_map() -> None:
+    machine = FakeKernel(make_policy())
+    assert _points(machine, state_of(POINT, "10.1.0.0/16")) == "table shape maps"
+    again = FakeKernel(make_policy())
+    _make(again, state_of(POINT, "10.1.0.0/16"))
+    states = (state_of(POINT, "10.1.0.0/16"), state_of(POINT, "10.1.0.0/16", "10.2.0.0/15"))
+    _in_a_row(again, *states, between=again.faults.calls.clear)
+    _in_a_row(again, *states[::-1], between=lambda: again.faults.calls.append("|"))
+    assert " ".join(again.faults.calls).endswith("| table maps |")
 
 
 APART = state_of("10.0.0.0/24", grants=(("a_t", POINT), ("b_t", "10.0.0.7:80/tcp")))
@@ -277,6 +284,18 @@ def test_a_commit_that_is_refused_leaves_the_table() -> None:
     with pytest.raises(PolicyLoadFailed):
         _together(machine)
     assert _make(machine, APART) is False
+
+
+def test_a_map_that_is_not_as_it_was_written_is_mended() -> None:
+    machine = FakeKernel(make_policy())
+    left = ["once"]
+
+    def lose() -> None:
+        if left:
+            left.clear()
+            machine.model.nft.elements["out_guard4"].popitem()
+
+    assert "list" in _points(machine, state_of(POINT, "10.1.0.0/16"), lose, "maps")
 
 
 @pytest.mark.parametrize("both", ["point get", "point shape", "object shape"])

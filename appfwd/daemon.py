@@ -14,7 +14,7 @@ from pathlib import Path
 
 from appfwd import __version__
 from appfwd.adapters.audit import audit_records
-from appfwd.adapters.clock import BootClock
+from appfwd.adapters.clock import BootClock, uptime
 from appfwd.adapters.names import KnownNames
 from appfwd.adapters.netlink.announcements import policy_announcements, table_announcements
 from appfwd.adapters.netlink.elements import MapElements
@@ -35,6 +35,7 @@ from appfwd.bus.service import Service
 from appfwd.core.module import BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE
 from appfwd.core.work import Work
 from appfwd.errors import AppfwdError
+from appfwd.keeping import Keeper
 from appfwd.kernel import Adapters, Kernel
 from appfwd.listening.denials import Batch, Denials
 from appfwd.listening.gatherer import Gatherer
@@ -64,6 +65,7 @@ class _Parts:
     selinux: SelinuxFs
     kernel: Kernel
     reconciler: Reconciler
+    keeper: Keeper
     hearing: Hearing
     observer: Observer
     denials: Denials
@@ -80,13 +82,15 @@ class _Parts:
         modules = Semodule(state / "policy")
         kernel = Kernel(Adapters(LibNft(), MapElements(), modules, policy, selinux, ProcHost()))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
+        keeper = Keeper(reconciler, kernel, uptime)
         observer = Observer(ObservationStore(state / "observed.db"))
         history = Gatherer(ObservationStore(state / "denied.db", "denials", _DENIED_OF_ONE))
         denials = Denials(history, kernel.machine, lambda: reconciler.stored.state.settings)
         hearing = Hearing(observer.take, denials.take)
         agents, blocks = Agents(active_users), BlockList(BlockStore(state / "blocked.db"))
         asker = Asker(Outside(reconciler, kernel, denials, agents, blocks, KnownNames()))
-        return cls(selinux, kernel, reconciler, hearing, observer, denials, agents, asker)
+        heard = (hearing, observer, denials)
+        return cls(selinux, kernel, reconciler, keeper, *heard, agents, asker)
 
     def manager(self) -> Manager:
         heard = (self.hearing, self.observer, self.denials, self.asker)
@@ -95,7 +99,8 @@ class _Parts:
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Start all that runs for as long as the daemon serves."""
-        runs = (self.reconciler, self.observer, self.denials, self.denials.history, self.asker)
+        heard = (self.observer, self.denials, self.denials.history)
+        runs = (self.reconciler, self.keeper, *heard, self.asker)
         return [asyncio.create_task(one.run()) for one in runs]
 
     def listen(self) -> None:

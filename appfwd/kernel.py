@@ -13,16 +13,9 @@ from appfwd.compiling import Compiling, compile_supported
 from appfwd.core.compiler import Artefacts
 from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
-from appfwd.core.listing import NotOurs, decode_table, is_orphan
 from appfwd.core.machine import Machine
-from appfwd.core.module import (
-    Module,
-    is_current,
-    is_installed,
-    loaded_module,
-    module_text,
-)
-from appfwd.core.nft import same_maps, same_shape, touched
+from appfwd.core.module import Module, loaded_module, module_text
+from appfwd.core.nft import keep_commands
 from appfwd.core.plan import (
     ApplyTable,
     Fencing,
@@ -47,6 +40,7 @@ from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.slots import parse_switch
 from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.readback import ReadBack, snapshot_of
 from appfwd.slots import Resting
 from appfwd.stopwatch import Stopwatch
 from appfwd.turns import Aside
@@ -57,8 +51,6 @@ log = logging.getLogger(__name__)
 #: is needed where a load shows what it had hidden: libsepol drops rules that the bridge covers, so
 #: who may use unlabelled packets is only seen once the bridge is closed.
 _ROUNDS = 4
-#: Points that are read back one by one at the most; of more, the whole table is listed.
-_POINTS_AT_MOST = 64
 
 
 class Overtaken(Exception):
@@ -100,9 +92,12 @@ class Kernel:
         self._closing = asyncio.Lock()
         # Not the one of questions, which anybody may ask.
         self._aside = Aside("kernel")
+        self._back = ReadBack(adapters.nft, adapters.elements, self._aside)
         #: What :meth:`make` found and left last; None where it did nothing, or failed.
         self._did: tuple[Snapshot, Snapshot] | None = None
         self.rivals: tuple[Rival, ...] = ()
+        #: Set after whatever leaves a table as it should be in which flows keep no label.
+        self.at_rest = asyncio.Event()
         #: Of the change under way, or of the last one.
         self.stopwatch = Stopwatch()
 
@@ -124,20 +119,7 @@ class Kernel:
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         """Read back what of ours the kernel has."""
-        return await asyncio.to_thread(self.snapshot_of, await self.listing(), machine)
-
-    def snapshot_of(self, listing: Sequence[Mapping[str, Any]], machine: Machine) -> Snapshot:
-        """Return what a listing and the loaded policy say of ours."""
-        table: Table | None = Table()
-        if listing:
-            try:
-                table = decode_table(listing)
-            except NotOurs as difference:
-                log.warning("the table inet appfwd is not as appfwd makes it: %s", difference)
-                table = None
-        module = loaded_module(machine.policy, machine.contexts)
-        installed, current = is_installed(machine.policy), is_current(machine.policy)
-        return Snapshot(module, table, bool(listing), is_orphan(listing), installed, current)
+        return await asyncio.to_thread(snapshot_of, await self.listing(), machine)
 
     def settled(self) -> bool:
         """Tell whether the policy and its booleans are those that :meth:`make` saw last.
@@ -194,7 +176,7 @@ class Kernel:
             state = ended(self.table_of)
             machine = await self.machine()
             wanted = await self._aside.run(compile_supported, state, machine)
-            snapshot = await self._aside.run(self.snapshot_of, await self.listing(), machine)
+            snapshot = await self._aside.run(snapshot_of, await self.listing(), machine)
             wanted = assigned(wanted, snapshot, machine.contexts, anew=False)
             step = table_alone(snapshot, wanted, self._loading)
             if step is None:
@@ -247,7 +229,9 @@ class Kernel:
                 break
             await self._take(steps, wanted, state, snapshot.table)
             worked = True
-            if remembered and await self._is_there(steps, wanted.table):
+            with self.stopwatch.stage("read"):
+                there = remembered and await self._back.is_there(steps, wanted.table)
+            if remembered and there:
                 snapshot = replace(remembered, table=wanted.table, table_exists=True, orphan=False)
                 if len(steps) > 1:
                     machine = await self.machine()
@@ -259,41 +243,30 @@ class Kernel:
             self._did = (first, snapshot)
         return worked
 
-    async def _is_there(self, steps: Sequence[Step], wanted: Table) -> bool:
-        """Tell whether what was changed reads back as written; False where that takes a listing.
+    async def keep(self, number: int) -> bool:
+        """Have flows keep their labels until the table changes; return whether they do from now on.
 
-        What else the table has was read after the last change, and nobody else can write to it.
+        Nobody else may write to the kernel meanwhile. ``number`` is that of the epoch that begins,
+        see appfwd.core.keeping.
+
+        Raises:
+            TableFailed: the kernel refused; flows keep nothing.
+            VerifyFailed: it reads back otherwise than it was written; flows keep nothing.
+
         """
-        # Booleans are verified by asking the policy.
-        (step,) = steps[-1:] if isinstance(steps[0], SetBooleans) or len(steps) == 1 else (None,)
-        changed = touched(step.commands) if isinstance(step, ApplyTable) else None
-        if changed is None or changed.count > _POINTS_AT_MOST:
+        machine, snapshot = self._settled or (None, None)
+        table = snapshot.table if snapshot else None
+        if not (machine and snapshot and table and table.keeps) or table.keeping:
             return False
-        with self.stopwatch.stage("read"):
-            if changed.shape and not await self._has_shape(wanted):
-                return False
-            if changed.maps and not await self._has_maps(changed.maps, wanted):
-                return False
-            for name, rows in changed.points.items():
-                found = await self._a.elements.labels(name, [key for key, _ in rows])
-                if [*found] != [label for _, label in rows]:
-                    log.warning("a point of %s is not as it was written", name)
-                    return False
+        self._settled = None
+        kept = replace(table, keeping=number)
+        await self._a.nft.run(keep_commands(number))
+        if not await self._back.has_shape(kept):
+            await self._a.nft.run(keep_commands(0))
+            msg = "The rules by which flows keep their labels read back otherwise than written."
+            raise VerifyFailed(msg)
+        self._settled = (machine, replace(snapshot, table=kept))
         return True
-
-    async def _has_shape(self, wanted: Table) -> bool:
-        try:
-            listing = await self._a.nft.list_table(terse=True)
-            return same_shape(await self._aside.run(decode_table, listing), wanted)
-        except NotOurs:
-            return False
-
-    async def _has_maps(self, names: Collection[str], wanted: Table) -> bool:
-        try:
-            found = await self._aside.run(decode_table, await self._a.nft.list_maps(names))
-        except NotOurs:
-            return False
-        return await self._aside.run(same_maps, found, wanted, names)
 
     async def work(self) -> Work | None:
         """Return what :meth:`make` did last; None where it did nothing, or failed."""
@@ -319,7 +292,7 @@ class Kernel:
         with self.stopwatch.stage("list"):
             listing = await self.listing()
         with self.stopwatch.stage("decode"):
-            return await self._aside.run(self.snapshot_of, listing, machine)
+            return await self._aside.run(snapshot_of, listing, machine)
 
     async def _take(
         self, steps: Sequence[Step], wanted: Artefacts, state: DesiredState, table: Table | None
@@ -352,6 +325,8 @@ class Kernel:
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)
         self._settled = (machine, snapshot)
+        if snapshot.table and snapshot.table.keeps and not snapshot.table.keeping:
+            self.at_rest.set()
 
     async def _machine_to_make_for(self) -> Machine:
         self._loads_seen = self._a.selinux.policy_load()

@@ -21,5 +21,9 @@ class BootClock:
 
     def __call__(self) -> Moment:
         """Return now."""
-        seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
-        return Moment(self._boot, seconds, self._sessions())
+        return Moment(self._boot, uptime(), self._sessions())
+
+
+def uptime() -> float:
+    """Return how long this boot has lasted, in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

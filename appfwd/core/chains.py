@@ -1,7 +1,8 @@
 """The chains: how a packet finds its label, as libnftables JSON in the form of its listings.
 
-The label is a function of the packet, its conntrack entry's tuples and the present maps; nothing
-is kept, so a change holds from the next packet on.
+The label is a function of the packet, its conntrack entry's tuples and the present maps, so a
+change holds from the next packet on. Established flows keep it while the maps stay as they are
+(appfwd.core.keeping).
 
 Who opened a connection is what conntrack saw first, and conntrack forgets. An entry that began
 with a TCP SYN is sure of its direction: it carries the label bit :data:`SURE`. Every other (UDP,
@@ -52,6 +53,7 @@ from appfwd.core.expressions import (
     payload,
     protocol_is,
 )
+from appfwd.core.keeping import chains_of_the_established, entry_rule
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
@@ -161,6 +163,10 @@ class Layout:
         """Return the sets of what was seen."""
         return frozenset(SeenSet(direction, family) for direction in self.seen for family in Family)
 
+    def looks_up(self) -> bool:
+        """Tell whether there is anything to look up, and so to keep."""
+        return bool(self.maps or self.lines)
+
     def turns(self) -> bool:
         """Tell whether it matters which way a flow goes, where nothing is guarded."""
         return bool(self.lines) or any(not name.guard for name in self.maps)
@@ -212,6 +218,9 @@ def build(layout: Layout) -> dict[str, Chain]:
             chains[name] = Chain(mark_rules(name))
     for direction in sorted(layout.seen, key=lambda d: d.value):
         chains[chain_of(direction)] = Chain(seen_rules(direction))
+    if layout.looks_up():
+        kept = chains_of_the_established("out_flow", "in_flow")
+        chains |= {name: Chain(rules) for name, rules in kept.items()}
     return chains | {
         "output": Chain(tuple(_entry(layout, _OUT, _IN)), Base("output", MANGLE)),
         "output_nat": Chain(
@@ -290,6 +299,8 @@ def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str)
 
 def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
     """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
+    if layout.looks_up():
+        yield entry_rule("output" if original is _OUT else "input")
     yield (NEW, SYN_ALONE, MAKE_SURE)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))

@@ -84,17 +84,28 @@ def goto(chain: str) -> Expr:
     return {"goto": {"target": chain}}
 
 
+def masked(left: Expr, mask: int) -> Expr:
+    """Return some bits of a value."""
+    return {"&": [left, mask]}
+
+
+def put(key: Expr, value: object) -> Expr:
+    """Return the statement that sets what ``key`` reads."""
+    return {"mangle": {"key": key, "value": value}}
+
+
 def _range(interval: Interval) -> Expr:
     return {"range": [interval.first, interval.last]}
 
 
+ACCEPT: Expr = {"accept": None}
 RETURN: Expr = {"return": None}
 COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
 NEW = match(ct("state"), "new", "in")
 NO_ENTRY = match(ct("state"), ["invalid", "untracked"], "in")
 DNAT = match(ct("status"), "dnat", "in")
 IS_SURE = match(ct("label"), SURE, "in")
-MAKE_SURE: Expr = {"mangle": {"key": ct("label"), "value": SURE}}
+MAKE_SURE = put(ct("label"), SURE)
 SYN_ALONE = match({"&": [payload("tcp", "flags"), {"|": ["fin", "syn", "rst", "ack"]}]}, "syn")
 #: Sent by this machine: no packet that was forwarded has left the input interface empty.
 LOCAL = match(meta("iif"), "0")

@@ -13,6 +13,7 @@ from appfwd.core.cells import Point
 from appfwd.core.chains import Base, Chain, MapName, map_named
 from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import Rule
+from appfwd.core.keeping import KEPT, number_of
 from appfwd.core.lines import LineMap
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
 from appfwd.core.seen import SeenSet
@@ -71,9 +72,10 @@ class _Decoder:
             ((kind, value),) = entry.items()
             if kind != "metainfo":
                 getattr(self, f"_on_{kind}")(value)
+        kept = {name: self._rules.pop(name, []) for name in KEPT}
         chains = {n: Chain(tuple(self._rules.get(n, ())), b) for n, b in self._bases.items()}
         maps = (self._maps, self._points, self._lines)
-        return Table(self._contexts, *maps, frozenset(self._sets), chains)
+        return Table(self._contexts, *maps, frozenset(self._sets), chains, number_of(kept))
 
     def _on_table(self, value: Json) -> None:
         if _flags(value) not in (TABLE_FLAGS, ["persist"]):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from appfwd.core.cells import Point
 from appfwd.core.chains import Base, MapName, map_named
 from appfwd.core.elements import Key, Points
+from appfwd.core.keeping import KEPT, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import QUIET, SIZE, SeenSet
 from appfwd.core.table import FAMILY, TABLE, Table
@@ -34,7 +35,8 @@ def table_commands(current: Table | None, wanted: Table) -> list[Json]:
     """Return one transaction that turns ``current`` into ``wanted``; empty where they are equal.
 
     An empty table and none are the same here. None for ``current`` is a table that is not as we
-    make it: it is made anew, in the same transaction as the old one's end.
+    make it: it is made anew, in the same transaction as the old one's end. Whatever changes, no
+    flow keeps its label any more.
     """
     if current == wanted:
         return []
@@ -50,7 +52,7 @@ class Touched:
     """What a transaction does: to points, by map, the label of each after it; None: it is gone.
 
     ``maps`` are the maps of more than points whose elements it changes. ``shape`` tells whether it
-    does what a listing without elements shows.
+    does what a listing without elements shows; that flows keep no label any more is not counted.
     """
 
     points: Mapping[str, Sequence[tuple[Json, str | None]]]
@@ -72,7 +74,8 @@ def touched(commands: Iterable[Json]) -> Touched | None:
         ((verb, what),) = command.items()
         ((kind, value),) = what.items()
         if kind != "element":
-            shape = shape or kind != "table"
+            of_keeping = verb == "flush" and value["name"] in KEPT
+            shape = shape or not (kind == "table" or of_keeping)
             if kind == "table" and verb == "delete":
                 return None
         elif not _is_of_points(map_named(value["name"])):
@@ -97,10 +100,25 @@ def same_shape(found: Table, wanted: Table) -> bool:
     """Tell whether a table read back without elements is as wanted, elements aside."""
     return (
         (found.contexts, found.sets, found.chains) == (wanted.contexts, wanted.sets, wanted.chains)
+        and found.keeping == wanted.keeping
         and found.maps.keys() == wanted.maps.keys()
         and found.points.keys() == wanted.points.keys()
         and found.lines.keys() == wanted.lines.keys()
     )
+
+
+def keep_commands(number: int) -> list[Json]:
+    """Return the transaction with which an epoch begins, or ends (0); see appfwd.core.keeping."""
+    chains = [{**_WHERE, "name": name} for name in KEPT]
+    return [
+        _table("add"),
+        *({"flush": {"chain": chain}} for chain in chains),
+        *(
+            {"add": {"rule": {**_WHERE, "chain": name, "expr": list(rule)}}}
+            for name, rules in kept_rules(number).items()
+            for rule in rules
+        ),
+    ]
 
 
 def delete_commands() -> list[Json]:
@@ -176,7 +194,10 @@ def _difference(current: Table, wanted: Table) -> Iterator[Json]:
     redo = {
         name
         for name in {*current.chains, *wanted.chains}
-        if remade or sets_differ or current.chains.get(name) != wanted.chains.get(name)
+        if remade
+        or sets_differ
+        or (current.keeping and name in KEPT)
+        or current.chains.get(name) != wanted.chains.get(name)
     }
     yield from _drop_chains(current, wanted, redo)
     yield from _drop_elements(had, goal, remade)

@@ -8,6 +8,7 @@ from typing import Any
 
 from appfwd.core.chains import MANGLE
 from appfwd.core.expressions import SURE
+from appfwd.core.keeping import BANKS
 from appfwd.core.table import FAMILY, TABLE
 
 Json = Mapping[str, Any]
@@ -54,7 +55,7 @@ def _labelling(ruleset: Sequence[Json]) -> Iterator[Rival]:
 
 
 def _sets_label(expr: Json) -> bool:
-    """Tell whether a statement sets a packet's label, or the bit that we keep with connections."""
+    """Tell whether a statement sets a packet's label, or what we keep with connections."""
     if "secmark" in expr:
         return True
     if "xt" in expr:
@@ -65,7 +66,8 @@ def _sets_label(expr: Json) -> bool:
     key = mangle["key"]
     if key.get("meta", {}).get("key") == "secmark":
         return True
-    return bool(key.get("ct", {}).get("key") == "label" and mangle.get("value") == SURE)
+    kept = key.get("ct", {}).get("key")
+    return kept == "secmark" or (kept == "label" and mangle.get("value") in (SURE, *BANKS))
 
 
 def _after_ours(hook: tuple[str, int] | None) -> bool:

@@ -11,6 +11,7 @@ from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Point
 from appfwd.core.chains import Chain, Layout, MapName
 from appfwd.core.elements import Elements, Key, Points
+from appfwd.core.keeping import KEEP
 from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
 from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
@@ -36,7 +37,8 @@ class Table:
 
     ``maps`` label by peer and service, ``points`` one service of one host each, ``lines`` by
     service alone; ``sets`` are those in which the kernel keeps what it saw, whose elements are of
-    no concern here.
+    no concern here. ``keeping`` is the number of the epoch in which flows keep their labels, 0
+    between two (appfwd.core.keeping); tables that differ in it alone label alike, and are equal.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +47,12 @@ class Table:
     lines: Lines = field(default_factory=dict)
     sets: frozenset[SeenSet] = frozenset()
     chains: Mapping[str, Chain] = field(default_factory=dict)
+    keeping: int = field(default=0, compare=False)
+
+    @property
+    def keeps(self) -> bool:
+        """Tell whether flows may keep their labels."""
+        return KEEP in self.chains
 
     def packet_types(self, unlabeled: str) -> frozenset[str]:
         """Return the packet types that the table names, without the unlabelled one."""

@@ -28,6 +28,7 @@ from appfwd.model.options import check_options, direction_of, page_of
 from appfwd.model.state import Member
 from appfwd.model.state import place as place_text
 from appfwd.ports import Caller, Rows
+from appfwd.readback import snapshot_of
 
 _LIST = {"kind": str, "domain": str, "direction": str, "ended": bool, **PAGE}
 
@@ -121,7 +122,7 @@ class Queries(Parts):
         listing = await self._kernel.listing()
 
         def rules() -> Row:
-            table = self._kernel.snapshot_of(listing, machine).table or Table()
+            table = snapshot_of(listing, machine).table or Table()
             module = loaded_module(machine.policy, machine.contexts)
             rows = list(element_rows(table))
             return {

@@ -8,11 +8,14 @@ does too, ``goto`` does not come back.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from appfwd.core.chains import Chain
 from appfwd.core.elements import Key
+from appfwd.core.keeping import kept_rules
 from appfwd.core.table import Table
-from tests.core.packets import Packet
+from tests.core.packets import SIDS, Packet
 
 NUMBERS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
 _FIELDS = {("ip", 4), ("ip6", 6)}
@@ -26,11 +29,16 @@ class Break(Exception):
     """The rule ends here; the next one goes on."""
 
 
+class Accepted(Exception):
+    """The base chain ends here."""
+
+
 class Evaluator:
     """Runs the chains of one table."""
 
     def __init__(self, table: Table) -> None:
-        self._chains = table.chains
+        kept = kept_rules(table.keeping).items() if table.keeps else ()
+        self._chains = {**table.chains, **{name: Chain(rules) for name, rules in kept}}
         self._maps = {str(name): dict(elements) for name, elements in table.maps.items()}
         for name, points in table.points.items():
             of = {Key.of_point(name.family, point): label for point, label in points.items()}
@@ -49,11 +57,17 @@ class Evaluator:
             if chain.base and chain.base.hook == hook and low <= chain.base.priority < high
         ]
         for _, name in sorted(based):
-            self._chain(name, packet)
+            with suppress(Accepted):
+                self._chain(name, packet)
 
-    def send(self, packet: Packet, dnat: tuple[int, int] | None = None) -> str | None:
-        """Return the label at the send check; ``dnat`` is set up at the output hook's NAT."""
-        packet.label, packet.local = None, True
+    def send(
+        self, packet: Packet, dnat: tuple[int, int] | None = None, had: str | None = None
+    ) -> str | None:
+        """Return the label at the send check; ``dnat`` is set up at the output hook's NAT.
+
+        ``had`` is the label that the packet came with, as one into a tunnel may.
+        """
+        packet.label, packet.local = had, True
         self.run("output", packet, high=NAT_DST)
         if dnat is not None and packet.entry is not None:
             packet.entry.dnat = dnat
@@ -64,14 +78,18 @@ class Evaluator:
         self.run("postrouting", packet, low=SELINUX_LAST)
         return label
 
-    def receive(self, packet: Packet) -> str | None:
-        """Return the label at the recv check of a packet that came in from the wire."""
-        packet.label, packet.local = None, False
+    def receive(self, packet: Packet, had: str | None = None) -> str | None:
+        """Return the label at the recv check of a packet that came in from the wire.
+
+        ``had`` is the label that it came with, as one from another namespace may.
+        """
+        packet.label, packet.local = had, False
         self.run("input", packet)
         return packet.label
 
     def loop(self, packet: Packet) -> tuple[str | None, str | None]:
         """Return the labels at both checks of a packet on the loopback interface."""
+        packet.oif = "lo"
         sent = self.send(packet)
         packet.local = False
         self.run("input", packet)
@@ -117,10 +135,9 @@ class Evaluator:
             case "secmark":
                 packet.label = self._label(value, packet)
             case "mangle":
-                assert value["key"] == {"ct": {"key": "label"}}
-                if packet.entry is None:
-                    raise Break
-                packet.entry.labels.add(value["value"])
+                _put(value["key"], value["value"], packet)
+            case "accept":
+                raise Accepted
             case "counter":
                 pass
             case _:
@@ -166,6 +183,21 @@ class Evaluator:
         return _equal(left, right) is (value["op"] == "==")
 
 
+def _put(key: Json, value: Any, packet: Packet) -> None:
+    ((kind, what),) = key.items()
+    if (kind, what["key"]) == ("meta", "secmark"):
+        packet.label = SIDS.label(_value(value, packet))
+        return
+    assert kind == "ct"
+    if packet.entry is None:
+        raise Break
+    if what["key"] == "secmark":
+        packet.entry.secmark = _value(value, packet)
+    elif packet.entry.has_labels:
+        assert what["key"] == "label"
+        packet.entry.labels.add(value)
+
+
 def _equal(left: Any, right: Any) -> bool:
     if isinstance(right, dict):
         ((kind, value),) = right.items()
@@ -190,14 +222,22 @@ def _value(expr: Json, packet: Packet) -> Any:  # noqa: PLR0911
                 if packet.uid is None:
                     raise Break
                 return packet.uid
-            return {"l4proto": packet.protocol, "iif": "0" if packet.local else "2"}[value["key"]]
+            return {
+                "l4proto": packet.protocol,
+                "iif": "0" if packet.local else "2",
+                "oif": packet.oif,
+                "secmark": SIDS.number(packet.label),
+            }[value["key"]]
         case "concat":
             return tuple(_value(part, packet) for part in value)
         case "rt":
             assert value == {"key": "ipsec"}
             return packet.ipsec
         case "&":
-            return _value(value[0], packet) & frozenset(value[1]["|"])
+            mask = value[1] if isinstance(value[1], int) else frozenset(value[1]["|"])
+            return _value(value[0], packet) & mask
+        case "|":
+            return _value(value[0], packet) | value[1]
     raise AssertionError(kind)
 
 
@@ -212,7 +252,12 @@ def _conntrack(packet: Packet, key: str, dir: str | None = None) -> Any:  # noqa
             "direction": packet.way,
             "label": entry.labels,
             "protocol": entry.protocol,
-            "status": {"dnat"} if entry.dnat else set(),
+            "secmark": entry.secmark,
+            "status": {
+                name
+                for name, there in (("dnat", entry.dnat), ("expected", entry.expected))
+                if there
+            },
         }[key]
     ends = entry.tuple_of(dir)
     if key in ("proto-src", "proto-dst"):

@@ -44,6 +44,11 @@ class Entry:
     original: Ends
     dnat: tuple[int, int] | None = None
     labels: set[int] = field(default_factory=set)
+    #: Whether it is as young as the table, so that there is room for label bits.
+    has_labels: bool = True
+    #: Whether a helper foresaw it (IPS_EXPECTED).
+    expected: bool = False
+    secmark: int = 0
 
     def tuple_of(self, way: str) -> Ends:
         """Return the tuple of a direction."""
@@ -66,10 +71,44 @@ class Packet:
     state: State = "new"
     flags: frozenset[str] | None = None
     local: bool = False
+    oif: str = "2"
     ipsec: bool = False
     #: Of the socket that sends it; None for the kernel's own.
     uid: int | None = 1000
     label: str | None = None
+
+
+class Sids:
+    """The numbers of labels, as SELinux gives them; 0 is none. An unknown number is a label too."""
+
+    def __init__(self) -> None:
+        self.begin(large=0)
+
+    def begin(self, large: int) -> None:
+        """Forget all; of so many labels one is to have a number too large to be kept, 0: none."""
+        self._large = large
+        self._numbers: dict[str | None, int] = {None: 0}
+        self._labels: dict[int, str | None] = {0: None}
+
+    def number(self, label: str | None) -> int:
+        """Return the number of a label."""
+        if label not in self._numbers:
+            count = len(self._numbers) + 2
+            is_large = self._large and count % self._large == 0
+            self._know(label, 1 << 17 | count if is_large else count)
+        return self._numbers[label]
+
+    def label(self, number: int) -> str | None:
+        """Return the label that a number stands for."""
+        if number not in self._labels:
+            self._know(f"number {number:#x}", number)
+        return self._labels[number]
+
+    def _know(self, label: str | None, number: int) -> None:
+        self._numbers[label], self._labels[number] = number, label
+
+
+SIDS = Sids()
 
 
 def opened(point: Point, near: int = EPHEMERAL_PORT, far: int = PEER_PORT) -> Entry:

@@ -22,12 +22,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "access": ("errors", "model", "core", "ports"),
     "compiling": ("errors", "model", "core"),
     "machines": ("model", "core", "ports"),
+    "readback": ("core", "ports", "turns"),
     "slots": ("model", "core"),
     "kernel": (
         *("errors", "model", "core", "ports"),
-        *("access", "compiling", "machines", "slots", "stopwatch", "turns"),
+        *("access", "compiling", "machines", "readback", "slots", "stopwatch", "turns"),
     ),
     "reconciler": ("errors", "model", "ports", "kernel", "stopwatch"),
+    "keeping": ("errors", "core.keeping", "kernel", "reconciler"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
     "listening": ("errors", "model", "core", "ports", "listening"),
     "asking": (
@@ -35,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("kernel", "reconciler", "listening", "asking"),
     ),
     "manager": (
-        *("errors", "model", "core", "ports", "kernel", "reconciler"),
+        *("errors", "model", "core", "ports", "kernel", "readback", "reconciler"),
         *("listening", "asking", "manager"),
     ),
     "adapters": ("errors", "model", "ports"),
@@ -54,6 +56,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "ports",
             "turns",
             "kernel",
+            "keeping",
             "reconciler",
             "manager",
         ),

@@ -1,0 +1,281 @@
+"""Flows that keep their label, in the real kernel: fewer lookups, revokes at the next packet."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from .firewall import SECONDS, Firewall
+from .lab.guest import Guest
+from .lab.probe import ProbeSocket, context_of
+from .place import HOST, PLACE, PORT, holds, only_mozilla
+
+HOST6, OURS = "fd09::5", "10.9.0.1"
+PLACE6 = f"[{HOST6}]:{PORT}"
+LIST = "nft -n list chain inet appfwd keep"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(firewall: Firewall) -> None:
+    for kind in ("tcp", "udp"):
+        for address in (HOST, HOST6):
+            firewall.guest.probe.serve((address, PORT), kind=kind, netns="peer")
+
+
+def keeping(guest: Guest) -> None:
+    """Wait until flows keep their labels."""
+    until(lambda: "ct secmark set" in guest.run(LIST).out)
+
+
+def until(holds_now: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds_now():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def lookups(firewall: Firewall) -> int:
+    """Return how many packets found something in a map."""
+    return sum(row["packets"] for row in firewall.json("rules")["counters"])
+
+
+def kept(firewall: Firewall, socket: ProbeSocket) -> None:
+    """Have a flow keep its label, and hold that it does: its packets need no lookup."""
+    keeping(firewall.guest)
+    assert socket.echo().ok
+    assert socket.echo().ok
+    before = lookups(firewall)
+    for _ in range(20):
+        assert socket.echo().ok
+    assert lookups(firewall) == before
+
+
+def goes_on(socket: ProbeSocket) -> None:
+    """Hold that a flow goes on that had been cut, and take what comes of the time before."""
+    assert socket.echo(seconds=20).ok
+    while socket.receive(seconds=0.5).ok:
+        pass
+
+
+def granted(firewall: Firewall, kind: str = "tcp", host: str = HOST) -> ProbeSocket:
+    """Return a socket of mozilla_t whose flow to the guarded place keeps its label."""
+    place = PLACE if host == HOST else PLACE6
+    firewall.guard(place)
+    firewall.grant("mozilla_t", place)
+    socket = firewall.guest.probe.open("mozilla_t", (host, PORT), kind=kind).opened()
+    kept(firewall, socket)
+    return socket
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("host", [HOST, HOST6])
+def test_a_revoke_holds_from_the_next_packet_and_a_grant_too(
+    firewall: Firewall, host: str, kind: str
+) -> None:
+    socket, place = granted(firewall, kind, host), PLACE if host == HOST else PLACE6
+    for _ in range(3):
+        firewall.revoke("mozilla_t", place)
+        assert not socket.echo(seconds=1).ok
+        keeping(firewall.guest)  # what is refused is kept as well
+        assert not socket.echo(seconds=1).ok
+        firewall.grant("mozilla_t", place)
+        goes_on(socket)
+        kept(firewall, socket)
+    socket.close()
+
+
+@pytest.mark.parametrize(
+    "narrowing", ["guard host", "revoke network", "another domain", "table gone and daemon dead"]
+)
+def test_whatever_narrows_holds_from_the_next_packet(
+    firewall: Firewall, guest: Guest, narrowing: str
+) -> None:
+    network = "10.9.0.0/24"
+    firewall.guard(network)
+    firewall.grant("mozilla_t", network)
+    firewall.grant("named_t", network)
+    socket = guest.probe.open("mozilla_t", (HOST, PORT)).opened()
+    kept(firewall, socket)
+    if narrowing == "guard host":
+        firewall.guard("10.9.0.0/25")
+        assert socket.echo().ok  # the grant of the network still holds
+        firewall.revoke("mozilla_t", network)
+    elif narrowing == "another domain":
+        firewall.grant("irc_t", network)
+        firewall.revoke("mozilla_t", network)
+    elif narrowing == "revoke network":
+        firewall.revoke("mozilla_t", network)
+    else:
+        guest.run("systemctl kill -s KILL appfwd", check=True)
+        guest.run("nft delete table inet appfwd; systemctl reset-failed appfwd")
+        guest.run("systemctl restart appfwd", check=True, timeout=SECONDS)
+        firewall.revoke("mozilla_t", network)
+    assert not socket.echo(seconds=1).ok
+    keeping(guest)
+    assert not socket.echo(seconds=1).ok
+
+
+def test_thousands_of_datagrams_of_a_revoked_domain_pass_none(
+    firewall: Firewall, guest: Guest
+) -> None:
+    server = guest.probe.serve((HOST, PORT + 1), kind="udp", netns="peer")
+    place = f"{HOST}:{PORT + 1}"
+    firewall.guard(place)
+    firewall.grant("mozilla_t", place)
+    socket = guest.probe.open("mozilla_t", (HOST, PORT + 1), kind="udp").opened()
+    kept(firewall, socket)
+    firewall.revoke("mozilla_t", place)
+    keeping(guest)
+    before = server.state().messages
+    for fresh, on in ((False, socket), (False, None), (True, None)):
+        burst = guest.probe.burst(
+            "mozilla_t", (HOST, PORT + 1), 3000, fresh=fresh, on=on, server=server
+        )
+        assert (burst.passed, burst.arrived) == (0, 0)
+    assert server.state().messages == before
+    server.close()
+
+
+def test_an_entry_that_takes_anothers_place_has_nothing_kept(
+    firewall: Firewall, guest: Guest
+) -> None:
+    """The peer speaks first on the same addresses, again and again, after the entry is gone."""
+    server = guest.probe.serve((HOST, PORT + 2), kind="udp", netns="peer", echo=False)
+    place = f"{HOST}:{PORT + 2}"
+    firewall.guard(place)
+    firewall.grant("mozilla_t", place)
+    socket = guest.probe.open("mozilla_t", (HOST, PORT + 2), kind="udp").opened()
+    assert socket.send(b"hello").ok
+    assert server.send(b"hello", socket.local).ok
+    keeping(guest)
+    firewall.revoke("mozilla_t", place)
+    keeping(guest)
+    for _ in range(30):
+        guest.run("conntrack -F 2>/dev/null")
+        assert server.send(b"push", socket.local).ok
+        assert socket.send(b"leak").outcome == "ECONNREFUSED"
+    server.close()
+
+
+def test_loopback_is_labelled_at_both_ends_and_not_kept(firewall: Firewall, guest: Guest) -> None:
+    """The client is checked for the label outbound, the server for the one inbound."""
+    port = PORT + 3
+    guest.probe.serve(("127.0.0.1", port), domain="named_t")
+    for inbound, domain in ((False, "mozilla_t"), (True, "named_t")):
+        firewall.guard(f"127.0.0.1:{port}", inbound=inbound)
+        firewall.grant(domain, f"127.0.0.1:{port}", inbound=inbound)
+    keeping(guest)
+    socket = guest.probe.open("mozilla_t", ("127.0.0.1", port)).opened()
+    for _ in range(5):
+        assert socket.echo().ok
+    before = lookups(firewall)
+    assert socket.echo().ok
+    assert lookups(firewall) > before
+    firewall.revoke("named_t", f"127.0.0.1:{port}", inbound=True)
+    assert not socket.echo(seconds=1).ok
+    firewall.grant("named_t", f"127.0.0.1:{port}", inbound=True)
+    goes_on(socket)
+    firewall.revoke("mozilla_t", f"127.0.0.1:{port}")
+    assert not socket.echo(seconds=1).ok
+
+
+def test_an_inbound_flow_keeps_its_label_and_loses_it(firewall: Firewall, guest: Guest) -> None:
+    port = PORT + 4
+    place = f"{HOST}:{port}"
+    guest.probe.serve((OURS, port), domain="named_t")
+    firewall.guard(place, inbound=True)
+    firewall.grant("named_t", place, inbound=True)
+    socket = guest.probe.open("", (OURS, port), netns="peer", bind=(HOST, 0)).opened()
+    kept(firewall, socket)
+    firewall.revoke("named_t", place, inbound=True)
+    assert not socket.echo(seconds=1).ok
+    keeping(guest)
+    assert not socket.echo(seconds=1).ok
+    firewall.grant("named_t", place, inbound=True)
+    goes_on(socket)
+
+
+def test_nothing_passes_after_the_reply_of_a_revoke_while_a_flow_hammers(
+    firewall: Firewall, guest: Guest
+) -> None:
+    """Two processors: one sends all the time, the other grants and revokes, epochs between."""
+    server = guest.probe.serve((HOST, PORT + 5), kind="udp", netns="peer", echo=True)
+    place = f"{HOST}:{PORT + 5}"
+    firewall.guard(place)
+    guest.write("/root/hammer.py", HAMMER.encode())
+    guest.write("/root/toggle.py", TOGGLE.encode())
+    begin = f"python3 /root/hammer.py {HOST} {PORT + 5} {context_of('mozilla_t')}"
+    guest.run(f"touch /run/hammer; setsid -f {begin} > /dev/null 2>&1 < /dev/null", check=True)
+    said = guest.run(["python3", "/root/toggle.py", place, "12"], check=True, timeout=150.0).out
+    guest.run("kill $(cat /run/hammer.pid)", check=True)
+    rounds = json.loads(said)
+    assert sum(one["while_granted"] for one in rounds) > 100
+    assert [one["after_revoke"] for one in rounds] == [0] * len(rounds)
+    server.close()
+
+
+#: Sends and receives on one socket without a rest; each answer is written to a file, so that
+#: whoever wants to know how many there were reads how long it is.
+HAMMER = """
+import os, socket, sys, time
+with open("/run/hammer.pid", "w") as out:
+    out.write(str(os.getpid()))
+with open("/proc/thread-self/attr/sockcreate", "w") as out:
+    out.write(sys.argv[3])
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.connect((sys.argv[1], int(sys.argv[2])))
+one.settimeout(0.02)
+with open("/run/hammer", "wb", buffering=0) as out:
+    while True:
+        try:
+            one.send(b"x")
+            one.recv(10)
+            out.write(b"x")
+        except OSError:
+            time.sleep(0.005)  # each refusal is a record, and there is one processor
+"""
+TOGGLE = """
+import asyncio, json, os, sys, time
+sys.path.insert(0, "/usr/lib/python3/dist-packages")
+from appfwd.bus.client import Client
+
+def count():
+    return os.stat("/run/hammer").st_size
+
+async def main(place, rounds):
+    client, found = await Client.connect(), []
+    for number in range(rounds):
+        await client.call("Grant", "mozilla_t", place, {})
+        before = count()
+        await asyncio.sleep((0.1, 0.5, 1.5)[number % 3])
+        granted = count() - before
+        await client.call("Revoke", "mozilla_t", place, {})
+        time.sleep(0.05)  # what was answered before the reply is counted by then
+        before = count()
+        await asyncio.sleep((0.2, 1.5)[number % 2])
+        found.append({"while_granted": granted, "after_revoke": count() - before})
+    print(json.dumps(found))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_a_daemon_killed_at_any_time_leaves_nothing_open(firewall: Firewall, guest: Guest) -> None:
+    only_mozilla(firewall)
+    socket = guest.probe.open("mozilla_t", (HOST, PORT)).opened()
+    for wait in (0.0, 0.9, 1.1, 1.5):
+        kept(firewall, socket)
+        firewall.revoke("mozilla_t", PLACE)
+        time.sleep(wait)
+        guest.run("systemctl kill -s KILL appfwd", check=True)
+        assert not socket.echo(seconds=1).ok
+        guest.run("systemctl reset-failed appfwd; systemctl restart appfwd", timeout=SECONDS)
+        assert not socket.echo(seconds=1).ok
+        holds(guest)
+        firewall.grant("mozilla_t", PLACE)
+        goes_on(socket)
+    # A start with nothing to do leaves flows what they kept.
+    kept(firewall, socket)
+    firewall.restart()
+    assert socket.echo().ok

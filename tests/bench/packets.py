@@ -1,4 +1,7 @@
-"""What a label costs each packet: our maps beside lists of rules that give the same labels.
+"""What a label costs each packet: our maps beside no table, connection tracking and lists of rules.
+
+Ours are measured as the daemon has them, where established flows keep their labels, and with every
+packet looked up, as it is for a second after a change.
 
 The lists are what refpolicy's own generator writes for the guest's policy; that they and the
 baseline agree is held by tests/guest/test_baseline.py. Variants are loaded one after the other in
@@ -8,9 +11,10 @@ or it would put its own table back.
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from appfwd.core.keeping import KEPT
 from tests.guest.firewall import Firewall, installed_snapshot
 from tests.guest.gennetfilter import generate
 from tests.guest.lab.guest import Guest
@@ -22,13 +26,25 @@ NETWORK = "10.8.0.0/16"
 PLACES = {"127.0.0.1": "lo_", "10.9.0.5@peer": ""}
 SECONDS = 300.0
 EMPTY = "flush ruleset\n"
+RULES = 1_000
 TITLES = {
     "none": "no table",
-    "baseline": "our table with the baseline",
-    "cells": f"the same and {CELLS:,} cells",
+    "conntrack": "connections tracked, no label",
+    "maps_0": "our table with the baseline",
+    "maps_0_each": "  every packet looked up",
+    "maps_10000": f"the same and {CELLS:,} cells",
+    "maps_10000_each": "  every packet looked up",
+    "linear_1000": f"{RULES:,} nft rules",
     "nft_list": "the generator's nft rules",
     "iptables": "the generator's iptables rules",
 }
+
+#: As small as a table can be that has connections tracked, both ways.
+CONNTRACK = EMPTY + "".join(
+    f"table inet tracked {{ chain {hook} {{ type filter hook {hook} priority mangle; "
+    f"ct state invalid counter; }}; }}\n"
+    for hook in ("output", "input")
+)
 
 Samples = dict[str, dict[str, list[float]]]
 Figures = dict[str, dict[str, float]]
@@ -68,13 +84,17 @@ def figures(samples: Mapping[str, Mapping[str, list[float]]]) -> Figures:
 
 
 def report(values: Figures) -> None:
-    """Print the table, and the ratios to no table."""
+    """Print the table, and the ratios to no table and to connection tracking alone."""
     kinds = [p + kind for p in ("", "lo_") for kind in ("gbit_s", "conn_s", "added_us")]
     print("lo_: loopback, else a veth pair; in brackets beside no table")
     print(f"{'':32}" + "".join(f"{kind:>16}" for kind in kinds))
     for variant, row in values.items():
         cells = [_cell(kind, row[kind], values["none"][kind]) for kind in kinds]
         print(f"{TITLES[variant]:32}" + "".join(f"{cell:>16}" for cell in cells))
+    for variant in ("maps_0", "maps_10000"):
+        beside = [f"{k} {values[variant][k] / values['conntrack'][k]:.3f}" for k in kinds[:2]]
+        more = values[variant]["added_us"] - values["conntrack"]["added_us"]
+        print(f"{variant} beside tracking alone: {', '.join(beside)}, {more:+.1f} us a round trip")
 
 
 def _cell(kind: str, value: float, without: float) -> str:
@@ -87,16 +107,17 @@ def _prepare(guest: Guest) -> None:
     """Write each variant to a file of the guest, and start iperf3's servers."""
     firewall = Firewall(guest)
     firewall.call("SetBaseline", "ba{sv}", "true", "0")
-    _write_table(guest, "baseline")
+    _write_table(guest, "maps_0")
     firewall.guard(NETWORK)
     firewall.grant("mozilla_t", NETWORK)
-    _write_table(guest, "cells")
+    _write_table(guest, "maps_10000")
     # Of a place and a port each, disjoint from the network.
     places = [f"10.{16 + n // 250 % 200}.{n % 250}.{1 + n % 7}" for n in range(CELLS)]
     keys = [f"{place} . tcp . {1 + n}" for n, place in enumerate(places)]
     elements = ", ".join(f'{key} : "appfwd_only_mozilla_t_packet_t"' for key in keys)
-    filled = f"add element inet appfwd out_guard4 {{ {elements} }}\n"
-    guest.write("/root/cells.nft", guest.read("/root/cells.nft") + filled.encode())
+    guest.write("/root/cells.nft", f"add element inet appfwd out_guard4 {{ {elements} }}\n")
+    guest.write("/root/conntrack.nft", CONNTRACK)
+    guest.write("/root/linear_1000.nft", _linear(places))
     guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
     generated = generate(guest)
     guest.write("/root/nft_list.nft", generated.nft)
@@ -107,22 +128,48 @@ def _prepare(guest: Guest) -> None:
     guest.run("iperf3 -s -D; nsenter --net=/run/netns/peer iperf3 -s -D", check=True)
 
 
+def _linear(places: Sequence[str]) -> str:
+    """Return a list of rules, one for each of some places, as one writes them by hand."""
+    lines = [EMPTY, "table inet linear {", 'secmark a { "system_u:object_r:client_packet_t:s0" }']
+    for hook, address, port in (("output", "daddr", "dport"), ("input", "saddr", "sport")):
+        lines.append(f"chain {hook} {{ type filter hook {hook} priority mangle;")
+        lines += [
+            f'ip {address} {place} tcp {port} {1 + n} meta secmark set "a"'
+            for n, place in enumerate(places[:RULES])
+        ]
+        lines.append("}")
+    return "\n".join([*lines, "}\n"])
+
+
 def _write_table(guest: Guest, variant: str) -> None:
     """Write the daemon's table so that root may load it: nobody's own, with labels of the policy.
 
-    Only the daemon may use its own labels; looking one up costs the same whichever it is.
+    Only the daemon may use its own labels; looking one up costs the same whichever it is. It is
+    written as it is once flows keep their labels, and as it is before.
     """
-    table = guest.run("nft -n list table inet appfwd", check=True).out
-    table = table.replace("\tflags owner,persist\n", "")
+    keeps = "nft list chain inet appfwd keep | grep -q 'ct secmark'"
+    wait = f"for i in $(seq 100); do {keeps} && exit; sleep 0.2; done; exit 1"
+    guest.run(wait, check=True, timeout=SECONDS)
+    text = guest.run("nft -j list table inet appfwd", check=True).out
     for own in ("appfwd_only_mozilla_t", "appfwd_nobody"):
-        table = table.replace(f"object_r:{own}_packet_t", "object_r:client_packet_t")
-    guest.write(f"/root/{variant}.nft", EMPTY + table)
+        text = text.replace(f"object_r:{own}_packet_t", "object_r:client_packet_t")
+    rows = json.loads(text)["nftables"]
+    next(row["table"] for row in rows if "table" in row).pop("flags")
+    each = [row for row in rows if row.get("rule", {}).get("chain") not in KEPT]
+    assert len(each) < len(rows)
+    for name, table in ((variant, rows), (f"{variant}_each", each)):
+        guest.write(f"/root/{name}.json", json.dumps({"nftables": table}).encode())
 
 
 def _load(guest: Guest, variant: str) -> None:
     """Put one variant in the place of whatever there is; connections begin anew with it."""
     if variant == "iptables":
         command = "nft flush ruleset; iptables-restore < /root/iptables.rules"
+    elif variant.startswith("maps"):
+        # Libnftables reads its own masks of labels as JSON alone.
+        command = f"nft flush ruleset; nft -j -f /root/{variant}.json"
+        if "10000" in variant:
+            command += "; nft -f /root/cells.nft"
     else:
         command = f"nft -f /root/{variant}.nft"
     guest.run(f"set -e; {command}; conntrack -F 2> /dev/null", check=True, timeout=SECONDS)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from appfwd.adapters.store import SqliteStore
+from appfwd.core.keeping import KEPT
 from appfwd.errors import AppfwdError, SelinuxDisabled
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
@@ -102,7 +103,7 @@ class FakeNft:
         self.rules: dict[str, list[Json]] = {}
 
     async def run(self, commands: Sequence[Json]) -> None:
-        await self._faults.at("nft")
+        await self._faults.at("keep" if _begins_epoch(commands) else "nft")
         for command in copy.deepcopy(list(commands)):
             ((verb, what),) = command.items()
             ((kind, value),) = what.items()
@@ -161,6 +162,13 @@ class FakeNft:
             rows.append({kind: {**value, "elem": elements} if shown else value})
         chains = [name for kind, name in self.objects if kind == "chain"]
         return rows + [{"rule": rule} for name in chains for rule in self.rules[name]]
+
+
+def _begins_epoch(commands: Sequence[Json]) -> bool:
+    """Tell a transaction that has flows keep their labels; it comes whenever the table has rest."""
+    whats = [what for command in commands for what in command.values()]
+    chains = {what["rule"]["chain"] for what in whats if "rule" in what}
+    return bool(chains) and chains <= {*KEPT}
 
 
 class FakePolicy:

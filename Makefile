@@ -43,6 +43,7 @@ install:
 	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml
 	install -D -m 644 dbus/org.appfwd1.policy $(SHARE)/polkit-1/actions/org.appfwd1.policy
 	install -D -m 644 systemd/appfwd.service $(SYSTEMD)/appfwd.service
+	install -D -m 644 systemd/appfwd-boot.service $(SYSTEMD)/appfwd-boot.service
 	install -D -m 644 systemd/appfwd-agent.service $(USERS)/appfwd-agent.service
 	install -d $(USERS)/graphical-session.target.wants
 	ln -sf ../appfwd-agent.service $(USERS)/graphical-session.target.wants/appfwd-agent.service
@@ -59,9 +60,10 @@ install:
 	    semodule -X 400 -i $(SHARE)/appfwd/appfwd_daemon.cil && \
 	    install -D -m 600 systemd/appfwd_daemon.cil /var/lib/appfwd/.daemon.cil; }
 	-[ -n "$(DESTDIR)" ] || ! command -v restorecon >/dev/null || restorecon -R \
-	  /var/lib/appfwd $(SITE)/appfwd $(PREFIX)/sbin/appfwd $(PREFIX)/sbin/appfwctl $(SYSTEMD)/appfwd.service
+	  /var/lib/appfwd $(SITE)/appfwd $(PREFIX)/sbin/appfwd $(PREFIX)/sbin/appfwctl $(SYSTEMD)/appfwd.service \
+	  $(SYSTEMD)/appfwd-boot.service
 	-[ -n "$(DESTDIR)" ] || ! [ -d /run/systemd/system ] || { systemctl daemon-reload && \
-	  systemctl reload dbus; }
+	  systemctl reload dbus; ! systemctl -q is-enabled appfwd 2>/dev/null || systemctl -q enable appfwd; }
 
 uninstall:
 	-systemctl disable appfwd 2>/dev/null
@@ -76,6 +78,7 @@ uninstall:
 	  $(SHARE)/dbus-1/system-services/org.appfwd1.service \
 	  $(SHARE)/dbus-1/interfaces/org.appfwd1.Manager.xml \
 	  $(SHARE)/polkit-1/actions/org.appfwd1.policy $(SYSTEMD)/appfwd.service \
+	  $(SYSTEMD)/appfwd-boot.service \
 	  $(SHARE)/man/man8/appfwctl.8 $(SHARE)/bash-completion/completions/appfwctl \
 	  $(SHARE)/zsh/vendor-completions/_appfwctl $(SHARE)/fish/vendor_completions.d/appfwctl.fish
 	@echo "The stored guards and grants are still in /var/lib/appfwd."

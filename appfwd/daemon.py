@@ -14,6 +14,7 @@ from pathlib import Path
 
 from appfwd import __version__
 from appfwd.adapters.audit import audit_records
+from appfwd.adapters.bootfiles import StateFolderBootFiles
 from appfwd.adapters.clock import BootClock, uptime
 from appfwd.adapters.names import KnownNames
 from appfwd.adapters.netlink.announcements import policy_announcements, table_announcements
@@ -31,6 +32,7 @@ from appfwd.adapters.systemd import notify, start_logging, watchdog
 from appfwd.asking.agents import Agents
 from appfwd.asking.asker import Asker, Outside
 from appfwd.asking.blocks import BlockList
+from appfwd.booting import NextBoot
 from appfwd.bus.service import Service
 from appfwd.core.module import BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE
 from appfwd.core.work import Work
@@ -71,6 +73,7 @@ class _Parts:
     denials: Denials
     agents: Agents
     asker: Asker
+    boot: NextBoot
 
     @classmethod
     def of(cls, state: Path) -> _Parts:
@@ -80,9 +83,13 @@ class _Parts:
         ours = (BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE)
         policy = PolicyQuery(Names(contexts.unlabeled, *ours, contexts.loader), cache=answer)
         modules = Semodule(state / "policy")
-        kernel = Kernel(Adapters(LibNft(), MapElements(), modules, policy, selinux, ProcHost()))
+        files = StateFolderBootFiles(state / "boot")
+        outside = (LibNft(), MapElements(), modules, policy, selinux, ProcHost(), files)
+        kernel = Kernel(Adapters(*outside))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
         keeper = Keeper(reconciler, kernel, uptime)
+        boot = NextBoot(kernel, files)
+        reconciler.before_change, reconciler.on_settled = boot.changing, boot.settled
         observer = Observer(ObservationStore(state / "observed.db"))
         history = Gatherer(ObservationStore(state / "denied.db", "denials", _DENIED_OF_ONE))
         denials = Denials(history, kernel.machine, lambda: reconciler.stored.state.settings)
@@ -90,7 +97,7 @@ class _Parts:
         agents, blocks = Agents(active_users), BlockList(BlockStore(state / "blocked.db"))
         asker = Asker(Outside(reconciler, kernel, denials, agents, blocks, KnownNames()))
         heard = (hearing, observer, denials)
-        return cls(selinux, kernel, reconciler, keeper, *heard, agents, asker)
+        return cls(selinux, kernel, reconciler, keeper, *heard, agents, asker, boot)
 
     def manager(self) -> Manager:
         heard = (self.hearing, self.observer, self.denials, self.asker)
@@ -100,7 +107,7 @@ class _Parts:
     def tasks(self) -> list[asyncio.Task[None]]:
         """Start all that runs for as long as the daemon serves."""
         heard = (self.observer, self.denials, self.denials.history)
-        runs = (self.reconciler, self.keeper, *heard, self.asker)
+        runs = (self.reconciler, self.keeper, *heard, self.asker, self.boot)
         return [asyncio.create_task(one.run()) for one in runs]
 
     def listen(self) -> None:
@@ -151,6 +158,7 @@ async def serve(state: Path) -> None:
     async with reconciler.resting():  # what is begun is finished, and its caller told
         for task in tasks:
             task.cancel()
+    await parts.boot.finish()
     keep_alive.cancel()
     await asyncio.gather(keep_alive, *tasks, return_exceptions=True)
 

@@ -15,7 +15,7 @@ from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, loaded_module, module_text
-from appfwd.core.nft import keep_commands
+from appfwd.core.nft import adopt_commands, keep_commands
 from appfwd.core.plan import (
     ApplyTable,
     Fencing,
@@ -33,13 +33,13 @@ from appfwd.core.stages import stages
 from appfwd.core.table import Table
 from appfwd.core.verify import verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
-from appfwd.errors import VerifyFailed
+from appfwd.errors import StoreFailed, VerifyFailed
 from appfwd.machines import Machines
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.slots import parse_switch
 from appfwd.model.state import DesiredState, Grant
-from appfwd.ports import Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
+from appfwd.ports import BootFiles, Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
 from appfwd.readback import ReadBack, snapshot_of
 from appfwd.slots import Resting
 from appfwd.stopwatch import Stopwatch
@@ -67,6 +67,7 @@ class Adapters:
     policy: PolicyReader
     selinux: Selinux
     host: Host
+    boot: BootFiles
 
 
 class Kernel:
@@ -127,6 +128,10 @@ class Kernel:
         Where it failed with them it would fail again, so that is no reason to try.
         """
         return self._loads_seen == self._a.selinux.policy_load()
+
+    def verified(self) -> tuple[Machine, Snapshot] | None:
+        """Return what was found right last; None where something was written since."""
+        return self._settled
 
     async def look_for_rivals(self) -> None:
         """Read all of nftables for other tables that label packets; see :attr:`rivals`.
@@ -258,14 +263,19 @@ class Kernel:
         table = snapshot.table if snapshot else None
         if not (machine and snapshot and table and table.keeps) or table.keeping:
             return False
-        self._settled = None
         kept = replace(table, keeping=number)
-        await self._a.nft.run(keep_commands(number))
-        if not await self._back.has_shape(kept):
-            await self._a.nft.run(keep_commands(0))
+        try:
+            await self._a.nft.run(keep_commands(number))
+            there = await self._back.has_shape(kept)
+            if not there:
+                await self._a.nft.run(keep_commands(0))
+        except BaseException:
+            self._settled = None
+            raise
+        self._settled = (machine, replace(snapshot, table=kept)) if there else None
+        if not there:
             msg = "The rules by which flows keep their labels read back otherwise than written."
             raise VerifyFailed(msg)
-        self._settled = (machine, replace(snapshot, table=kept))
         return True
 
     async def work(self) -> Work | None:
@@ -332,21 +342,32 @@ class Kernel:
         self._loads_seen = self._a.selinux.policy_load()
         return await self.machine()
 
-    async def _run(self, step: ApplyTable, before: Table | None) -> None:
+    async def _begin(self) -> None:
+        """Forget what was found right, since something is to be written."""
         self._settled = None
+        try:  # once a change, which began with it; here for what is made right without one
+            await self._a.boot.remove()
+        except StoreFailed as error:
+            log.critical("the next boot may load what is out of date: %s", error)
+
+    async def _run(self, step: ApplyTable, before: Table | None) -> None:
+        if [*step.commands] == adopt_commands():  # what a boot loaded stays as it is
+            self._settled = None
+        else:
+            await self._begin()
         try:
             await self._a.nft.run(step.commands)
         finally:
             self._resting.note(before, step.table)
 
     async def _switch(self, values: Mapping[str, bool]) -> None:
-        self._settled = None
+        await self._begin()
         before, self._loads_seen = await self._machines.set_booleans(values)
         slots = {parse_switch(name)[0] for name in values}
         self._access.switched(before, self._loads_seen, slots)
 
     async def _apply(self, step: LoadModule | RemoveModule, wanted: Artefacts) -> None:
-        self._settled = None
+        await self._begin()
         if isinstance(step, LoadModule):
             await self._load(step.module)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,28 @@ class Elements(Protocol):
         """Return what elements of a map of ours give, None for each not there. Raises TableFailed.
 
         The map is one without intervals, and the keys are as a transaction has them.
+        """
+        ...
+
+
+class BootFiles(Protocol):
+    """What the next boot loads before the daemon is there: a ruleset and policy booleans."""
+
+    async def remove(self) -> None:
+        """Remove it; it is off the disk when this returns. Quick if it is. Raises StoreFailed."""
+        ...
+
+    async def write(
+        self,
+        ruleset: Sequence[Mapping[str, Any]],
+        booleans: Mapping[str, bool],
+        holds: Callable[[], bool],
+    ) -> None:
+        """Write both durably, unless ``holds`` is false by then; nothing where they are there.
+
+        Raises:
+            StoreFailed: there is none of another state then.
+
         """
         ...
 

@@ -64,6 +64,10 @@ class Reconciler:
         self._failed_until = 0.0
         self.problem: AppfwdError | None = None
         self.on_change: Callable[[Stored, Stored], Awaitable[None]] = _nobody
+        #: What must be done before the kernel or the store changes.
+        self.before_change: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+        #: Told of each state that is in force, verified and stored.
+        self.on_settled: Callable[[DesiredState], None] = lambda _state: None
         self.on_reverted: Callable[[Sequence[Trial]], None] = lambda _trials: None
 
     @property
@@ -92,6 +96,7 @@ class Reconciler:
                 self._tell_reverted(before.state)
                 self._tell_ended(before.state)
             self.problem = None
+            self.on_settled(self._stored.state)
         except AppfwdError as error:
             self.problem = error
             log.error("could not restore the stored state: %s", error)
@@ -306,6 +311,7 @@ class Reconciler:
                 await self._roll_back(old.state)
                 raise
         self.problem = None
+        self.on_settled(self._stored.state)
         self._tell_ended(old.state)
         try:  # before the replies, so that who called was told of it by then
             with stopwatch.stage("announce"):
@@ -326,6 +332,8 @@ class Reconciler:
         That is ``state`` less the grants whose end came meanwhile.
         """
         before = None if state == old else old
+        if before is not None:
+            await self.before_change()
         while True:
             making = asyncio.create_task(self._kernel.make(state, before, ready))
             try:
@@ -370,6 +378,7 @@ class Reconciler:
     async def _roll_back(self, old: DesiredState) -> None:
         try:
             await self._kernel.make(old)
+            self.on_settled(self._stored.state)
         except AppfwdError as error:
             self.problem = error
             log.critical("could not put the old state back: %s", error)

@@ -49,6 +49,7 @@ class FakeKernel:
         self.model = KernelModel(policy)
         self.faults = faults or Faults()
         self.loads = 0
+        self.boot = FakeBoot(self.faults)
         #: What other tables hold.
         self.others: list[Mapping[str, Any]] = []
         #: What others have on our types beside what our module gives.
@@ -62,7 +63,7 @@ class FakeKernel:
 
     def adapters(self) -> Adapters:
         """Return this machine as the kernel's side takes it."""
-        return Adapters(self, self, self, self, self, self)
+        return Adapters(self, self, self, self, self, self, self.boot)
 
     async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
         await self.faults.point("table")
@@ -131,6 +132,34 @@ class FakeKernel:
 
     def ephemeral_ports(self) -> Interval:
         return EPHEMERAL
+
+
+class FakeBoot:
+    """The files for the next boot."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.ruleset: Sequence[Mapping[str, Any]] | None = None
+        self.booleans: Mapping[str, bool] = {}
+        self.written = 0
+
+    async def remove(self) -> None:
+        if self.ruleset is not None:
+            await self._faults.point("unboot")
+        self.ruleset = None
+
+    async def write(
+        self,
+        ruleset: Sequence[Mapping[str, Any]],
+        booleans: Mapping[str, bool],
+        holds: Callable[[], bool],
+    ) -> None:
+        if (ruleset, booleans) == (self.ruleset, self.booleans):
+            return
+        await self._faults.point("boot")
+        if holds():
+            self.ruleset, self.booleans = ruleset, booleans
+            self.written += 1
 
 
 class CountingKernel(Kernel):

@@ -28,6 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("errors", "model", "core", "ports"),
         *("access", "compiling", "machines", "readback", "slots", "stopwatch", "turns"),
     ),
+    "booting": ("errors", "model", "core", "ports", "compiling", "kernel", "turns"),
     "reconciler": ("errors", "model", "ports", "kernel", "stopwatch"),
     "keeping": ("errors", "core.keeping", "kernel", "reconciler"),
     "watcher": ("errors", "core.work", "kernel", "reconciler"),
@@ -60,7 +61,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "reconciler",
             "manager",
         ),
-        *("watcher", "listening", "asking", "adapters", "bus"),
+        *("watcher", "listening", "asking", "adapters", "bus", "booting"),
     ),
 }
 

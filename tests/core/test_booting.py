@@ -13,6 +13,7 @@ from appfwd.booting import NextBoot
 from appfwd.core.boot import boot_commands, state_at_boot
 from appfwd.core.compiler import compile_state
 from appfwd.core.elements import Points
+from appfwd.core.listing import is_orphan
 from appfwd.core.nft import table_commands
 from appfwd.core.table import Table
 from appfwd.errors import PolicyLoadFailed, StoreFailed, TableFailed
@@ -116,6 +117,32 @@ def test_nothing_is_written_where_nothing_changed() -> None:
         assert not {"unboot", "boot"} & {*world.faults.calls}
 
     run(story)
+
+
+def test_a_table_that_a_boot_loaded_is_adopted_and_its_file_stays() -> None:
+    async def story(world: World, boot: NextBoot) -> None:
+        await world.reconciler.submit(add_guard(GUARD), 0)
+        await rest(boot)
+        ruleset = world.machine.boot.ruleset
+        world.machine.model.nft.orphan()
+        world.faults.before = lambda _operation: None
+        world.reconciler = world.restarted()
+        fresh = NextBoot(world.kernel, world.machine.boot)
+        world.reconciler.on_settled = fresh.settled
+        await world.reconciler.restore()
+        assert not is_orphan(world.machine.model.nft.listing())
+        assert world.machine.boot.ruleset is ruleset
+        await rest(fresh)
+        assert world.machine.boot.written == 1
+
+    run(story)
+
+
+def test_no_epoch_of_this_boot_is_in_it() -> None:
+    state = DesiredState(frozenset({GUARD}), frozenset({GRANT}))
+    table = compile_state(state, World().machine.model.machine()).table
+    assert table.keeps
+    assert boot_commands(replace(table, keeping=7)) == boot_commands(table)
 
 
 def test_grants_that_end_are_not_in_it() -> None:

@@ -82,6 +82,7 @@ def test_an_audience_on_a_slot_is_there_without_the_daemon_which_then_adopts_it(
         before = handles(guest)
         loads = guest.run("cat /sys/fs/selinux/policy | sha256sum").out
         guest.run("systemctl unmask appfwd; systemctl start appfwd", check=True, timeout=SECONDS)
+        assert guest.run(f"test -e {RULESET}").rc == 0, "nothing was changed"
         assert handles(guest) == before
         assert guest.run("cat /sys/fs/selinux/policy | sha256sum").out == loads
         holds(guest, "mozilla_t", "named_t")

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of rest before the file is written, so that a row of changes costs one writing.
 _REST = 5.0
+#: Booleans that one variable of the environment surely has room for (128 KiB, execve(2)).
+_BOOLEANS_AT_MOST = 500
 
 
 class NextBoot:
@@ -91,8 +93,9 @@ class NextBoot:
 
         table = await self._aside.run(_table, state, *verified)
         commands = await self._aside.run(boot_commands, table)
-        if commands:
-            await self._files.write(commands, _booleans(table, verified[1]), holds)
+        booleans = _booleans(table, verified[1])
+        if commands and len(booleans) <= _BOOLEANS_AT_MOST:
+            await self._files.write(commands, booleans, holds)
         elif holds():
             await self._files.remove()
 

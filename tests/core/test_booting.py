@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from appfwd import booting
 from appfwd.booting import NextBoot
 from appfwd.core.boot import boot_commands, state_at_boot
 from appfwd.core.compiler import compile_state
@@ -247,6 +248,23 @@ def test_the_booleans_of_slots_that_the_table_names_are_written_with_it() -> Non
         await rest(boot)
         assert world.machine.boot.booleans == {}
         assert world.machine.model.booleans.keys() >= names
+
+    run(story)
+
+
+def test_more_booleans_than_there_is_room_for_are_left_to_the_daemon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(booting, "_BOOLEANS_AT_MOST", 1)
+
+    async def story(world: World, boot: NextBoot) -> None:
+        await world.reconciler.submit(add_guard(GUARD), 0)
+        await world.reconciler.submit(lambda s: add_grant(OTHER)(add_grant(GRANT)(s)), 0)
+        await rest(boot)
+        assert world.machine.boot.ruleset is not None
+        await world.reconciler.submit(add_grant(Grant("b_t", HOST)), 0)
+        await rest(boot)
+        assert world.machine.boot.ruleset is None
 
     run(story)
 

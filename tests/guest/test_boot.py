@@ -7,6 +7,7 @@ from .firewall import SECONDS, Firewall
 from .lab.guest import Guest
 from .lab.store import Snapshot, restore
 from .place import HOST, PORT, holds, only_mozilla
+from .test_kills import arm, kill_at
 
 RULESET = "/var/lib/appfwd/boot/ruleset.json"
 
@@ -104,7 +105,6 @@ def test_with_the_daemon_the_table_is_there_long_before_it(installed: Snapshot) 
 
 
 def test_what_was_revoked_a_moment_before_a_power_cut_is_not_there(installed: Snapshot) -> None:
-    """Also where the daemon is killed in the middle of a change."""
     with machine(installed) as firewall:
         guest = firewall.guest
         firewall.revoke("mozilla_t", f"{HOST}:{PORT}")
@@ -114,6 +114,20 @@ def test_what_was_revoked_a_moment_before_a_power_cut_is_not_there(installed: Sn
         assert guest.run("nft list table inet appfwd").rc != 0
         guest.run("systemctl unmask appfwd; systemctl start appfwd", check=True, timeout=SECONDS)
         holds(guest)
+
+
+def test_killed_before_the_first_act_of_a_change_it_left_no_ruleset(installed: Snapshot) -> None:
+    with machine(installed) as firewall:
+        guest = firewall.guest
+        arm(guest)
+        kill_at(guest, "before 1")
+        at_rest(guest)
+        words = ("ssa{sv}", "mozilla_t", f"{HOST}:{PORT}", "0")
+        assert firewall.call("Revoke", *words, check=False).rc != 0, "it was killed"
+        assert guest.run(f"test -e {RULESET}").rc != 0
+        booted(guest, daemon=True)  # the killer is gone with /run
+        assert shown(guest, "appfwd-boot", "ConditionResult") == "no"
+        holds(guest, "mozilla_t")
 
 
 def test_what_is_on_trial_is_not_there(installed: Snapshot) -> None:

@@ -58,14 +58,19 @@ def server(firewall: Firewall) -> None:
 @pytest.fixture
 def killer(firewall: Firewall, guest: Guest) -> Iterator[Guest]:
     """Yield the guest with a daemon that ends itself once :func:`kill_at` has said where."""
+    arm(guest)
+    yield guest
+    disarm(firewall)
+
+
+def arm(guest: Guest) -> None:
+    """Install what :func:`kill_at` starts."""
     guest.write("/usr/sbin/appfwd-killer", KILLER, 0o755)
     guest.run(
         "chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; install -d "
         "/run/systemd/system/appfwd.service.d",
         check=True,
     )
-    yield guest
-    disarm(firewall)
 
 
 DROP_IN = "/run/systemd/system/appfwd.service.d/killer.conf"

@@ -133,13 +133,14 @@ def test_killed_between_any_two_acts_it_ends_in_a_desired_state(
 
 @pytest.mark.parametrize("moment", ["after 1", "after 2", "after 3"])
 def test_killed_around_a_policy_load(firewall: Firewall, killer: Guest, moment: str) -> None:
-    """Two domains that never stood together: their audience needs a policy load."""
+    """A domain's first grant beside another's needs one: it is enrolled for slots with it."""
     firewall.guard(PLACE)
     firewall.grant("mozilla_t", PLACE)
-    newcomer = {"after 1": "irc_t", "after 2": "squid_t", "after 3": "chromium_t"}[moment]
+    newcomers = {"after 1": "NetworkManager_t", "after 2": "chronyd_t", "after 3": "fetchmail_t"}
+    newcomer = newcomers[moment]
     kill_at(killer, moment)
     assert firewall.call("Grant", "ssa{sv}", newcomer, PLACE, "0", check=False).rc != 0
-    assert killer.probe.reach("fetchmail_t", (HOST, PORT)) == "ECONNREFUSED"
+    assert killer.probe.reach("irc_t", (HOST, PORT)) == "ECONNREFUSED"
     disarm(firewall)
     stored = moment == "after 3"
     assert (("grant", newcomer, "out", PLACE) in firewall.entries()) is stored

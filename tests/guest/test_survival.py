@@ -46,7 +46,7 @@ def test_the_firewall_outlives_its_daemon(firewall: Firewall, guest: Guest) -> N
 def test_a_start_with_nothing_to_do_changes_nothing(firewall: Firewall, guest: Guest) -> None:
     only_mozilla(firewall)
     firewall.restart()
-    # Without the rules by which flows keep their labels, which come again with each start.
+    # Without the rules by which flows keep their labels, which come once the table has rest.
     handles = (
         "nft -a list table inet appfwd | sed -E 's/counter packets.*#/#/;"
         " /chain (out_kept|in_kept|keep) /,/^\\t}/d'"

@@ -175,8 +175,13 @@ class Control:
 
     async def do_state(self) -> Mapping[str, Any]:
         """Return all that a refused request must not change."""
+        from appfwd.core.keeping import KEPT  # noqa: PLC0415
+
         stored = self.reconciler.stored
         settings = stored.state.settings
+        # That flows keep their labels comes by itself, once the table has rest.
+        rows = await self.nft.list_table()
+        table = [row for row in rows if row.get("rule", {}).get("chain") not in KEPT]
         return {
             "members": sorted(_member(m, r.uid) for m, r in stored.records.items()),
             "settings": [settings.bridge.value, settings.active],
@@ -195,7 +200,7 @@ class Control:
             "blocked": [
                 [one.block.domain, str(one.block.destination)] for one in self.asker.blocked()
             ],
-            "table": _in_order(await self.nft.list_table()),
+            "table": _in_order(table),
             "module": self.policy.text,
         }
 

@@ -163,7 +163,7 @@ def test_a_failing_policy_build_leaves_the_old_state_in_force(
     )
     try:
         firewall.call("Guard", "sa{sv}", "198.51.100.3", "0")  # costs no load
-        result = firewall.ctl("grant", "named_t", PLACE, check=False)  # costs one
+        result = firewall.ctl("grant", "fetchmail_t", PLACE, check=False)  # costs one
         assert result.rc == 9, result
         assert "the old one is in force" in result.err
     finally:
@@ -173,9 +173,9 @@ def test_a_failing_policy_build_leaves_the_old_state_in_force(
 
 def test_a_held_module_store_is_waited_for(firewall: Firewall, guest: Guest) -> None:
     holder = guest.spawn("flock /var/lib/selinux/default/semanage.trans.LOCK sleep 12")
-    firewall.grant("chromium_t", PLACE)
+    firewall.grant("fetchmail_t", PLACE)  # its first one, which needs the store
     assert holder.wait(60) == 0
-    firewall.revoke("chromium_t", PLACE)
+    firewall.revoke("fetchmail_t", PLACE)
 
 
 def test_with_the_bridge_closed_only_policy_and_grants_let_anybody_pass(

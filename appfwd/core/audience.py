@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Cell, Claim, Layers, Point, Where
@@ -20,18 +20,6 @@ from appfwd.model.state import Bridge, DesiredState
 
 _PREFIX, _SUFFIX = "appfwd_", "_packet_t"
 _NAME_MAX = 64
-
-
-class PacketTypes(Protocol):
-    """The choice of packet types: gives the type that stands for some rights.
-
-    The one place that knows how types are had; a pool of types assigned by booleans can take the
-    place of :class:`NamedByContent`.
-    """
-
-    def type_for(self, rights: Rights) -> str:
-        """Return the packet type whose users are exactly ``rights``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -156,8 +144,8 @@ class Labeller:
     ``own`` is what the kernel has anyway.
     """
 
-    def __init__(self, base: Base, types: PacketTypes, own: Rights) -> None:
-        self._base, self._types, self._own = base, types, own
+    def __init__(self, base: Base, own: Rights) -> None:
+        self._base, self._own = base, own
         self._known: dict[tuple[Claim, str | None], str | None] = {}
         self.types: dict[str, Rights] = {}
 
@@ -192,11 +180,11 @@ class Labeller:
     def type_of(self, rights: Rights) -> tuple[str, Rights]:
         """Return the packet type of an audience, and the audience without the kernel."""
         users = rights - self._own
-        return self._types.type_for(users), users
+        return NamedByContent().type_for(users), users
 
     def anew(self) -> Self:
         """Return one like this that has given no type yet."""
-        return type(self)(self._base, self._types, self._own)
+        return type(self)(self._base, self._own)
 
     def _label(self, claim: Claim, segment: Segment | None) -> str | None:
         key = (claim, segment.label if segment else None)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from appfwd.core.audience import Base, Labeller, NamedByContent, PacketTypes
+from appfwd.core.audience import Base, Labeller
 from appfwd.core.cells import Layers, layers
 from appfwd.core.elements import Elements
 from appfwd.core.machine import Machine
@@ -39,7 +39,6 @@ class Artefacts:
 def compile_state(
     state: DesiredState,
     machine: Machine,
-    types: PacketTypes | None = None,
     ready: Collection[Grant] = (),
 ) -> Artefacts:
     """Compile ``state`` for ``machine``, the whole of it.
@@ -50,7 +49,7 @@ def compile_state(
     Domains that the policy no longer has (their package is gone) get nothing; their grants stay
     in the desired state and count again when the domain is back.
     """
-    return _whole(state, machine, types or NamedByContent()).artefacts(ready)
+    return _whole(state, machine).artefacts(ready)
 
 
 @dataclass(frozen=True)
@@ -124,15 +123,15 @@ def compile_next(before: Compiled | None, state: DesiredState, machine: Machine)
     Grants and guards that came or went cost what they touch; all else is compiled whole.
     """
     if before is None or before.machine != machine:
-        return _whole(state, machine, NamedByContent())
-    return _stepped(before, state) or _whole(state, machine, NamedByContent())
+        return _whole(state, machine)
+    return _stepped(before, state) or _whole(state, machine)
 
 
-def _whole(state: DesiredState, machine: Machine, types: PacketTypes) -> Compiled:
+def _whole(state: DesiredState, machine: Machine) -> Compiled:
     active = state.settings.active
     there = present(state, machine.policy.domains) if active else DesiredState()
     base = Base.of(there if active else state, machine)
-    labeller, found = Labeller(base, types, kernel_rights(machine.contexts)), layers(there)
+    labeller, found = Labeller(base, kernel_rights(machine.contexts)), layers(there)
     elements = _labelled(labeller, found)
     table = _table(elements, base, machine) if active else Table()
     granted = Counter(grant.domain for grant in there.grants)

@@ -43,11 +43,10 @@ from appfwd.listening.denials import Batch, Denials
 from appfwd.listening.gatherer import Gatherer
 from appfwd.listening.hearing import Hearing
 from appfwd.listening.observer import Observer
-from appfwd.manager import Inside, Manager, entry_row
+from appfwd.manager import Inside, Manager, log_changes
 from appfwd.model.state import Bridge, Trial, describe
-from appfwd.ports import Kept, Stored
+from appfwd.ports import Stored
 from appfwd.reconciler import Reconciler
-from appfwd.turns import in_turns
 from appfwd.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -172,8 +171,8 @@ def _told(parts: _Parts, service: Service) -> Watcher:
         parts.asker.changed()
         came, went = new.beyond(old), old.beyond(new)
         await service.announce(came, went)
-        await _log_changes("added", came)
-        await _log_changes("removed", went)
+        await log_changes("added", came)
+        await log_changes("removed", went)
         notify(_status(reconciler))
 
     def reverted(trials: Sequence[Trial]) -> None:
@@ -209,21 +208,6 @@ async def _until_stopped(service: Service, *tasks: asyncio.Task[None]) -> None:
     if waits[0] not in done:
         msg = "The bus was lost, or a part of the daemon ended; the kernel keeps its state."
         raise AppfwdError(msg)
-
-
-#: Of journal records that tell of a change (journalctl MESSAGE_ID=...).
-CHANGED = "9d1b2f6a6c5f4e0f8a1f7c1f0c8e4b52"
-
-
-async def _log_changes(what: str, members: Sequence[Kept]) -> None:
-    """Write a structured record for each guard, grant and fence that came or went."""
-    async for member, record in in_turns(members):
-        row = entry_row(member, record, None)
-        fields = ("id", "kind", "domain", "destination", "direction", "uid")
-        extra = {f"APPFWD_{name.upper()}": str(row[name]) for name in fields}
-        place = f"{row['direction']} {row['destination']}".strip() or "everywhere"
-        text = f"{what}: {row['kind']} {record.id}: {row['domain'] or 'all'}, {place}"
-        log.info(text, extra={"MESSAGE_ID": CHANGED, "APPFWD_CHANGE": what, **extra})
 
 
 def _status(reconciler: Reconciler) -> str:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Calls that one client may have under way at once.
 CALLS_AT_MOST = 1024
+#: Clients whose user is remembered.
+_KNOWN_AT_MOST = 1024
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
@@ -59,6 +61,8 @@ class Dispatcher:
         self._send, self._uid_of = send, uid_of
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[str] = Counter()
+        #: The users of clients. The bus gives no unique name twice, so none gets another.
+        self._users: dict[str, int] = {}
 
     def handle(self, message: Message) -> bool:
         """Take a message from the bus; tell whether it was ours to answer."""
@@ -157,9 +161,17 @@ class Dispatcher:
     ) -> Caller:
         sender = message.sender or ""
         interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
-        caller = Caller(sender, await self._uid_of(sender), interactive)
+        caller = Caller(sender, await self._user_of(sender), interactive)
         await self._authority.check(caller, action, details)
         return caller
+
+    async def _user_of(self, sender: str) -> int:
+        if sender not in self._users:
+            uid = await self._uid_of(sender)
+            if len(self._users) >= _KNOWN_AT_MOST:
+                self._users.clear()
+            self._users[sender] = uid
+        return self._users[sender]
 
     async def _manage(self, method: Method, caller: Caller, body: Sequence[Any]) -> list[Any]:
         value = await _HANDLERS[method.name](self._manager, caller, *body)

@@ -130,6 +130,7 @@ METHODS: tuple[Method, ...] = (
 SIGNALS: tuple[Signal, ...] = (
     Signal("Added", (("id", "s"), ("entry", "a{sv}"))),
     Signal("Removed", (("id", "s"), ("entry", "a{sv}"))),
+    Signal("ManyChanged", (("added", "x"), ("removed", "x"))),
     Signal("Observed", (_ROWS,)),
     Signal("Denied", (_ROWS,)),
     Signal("Reverted", (("what", "s"),)),

@@ -36,6 +36,9 @@ from appfwd.turns import in_turns
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 #: Denials that one signal tells of, of which there are 20 in a second at the most.
 DENIED_AT_ONCE = 64
+#: Guards, grants and fences of one change each of which has a signal of its own: a thousand take
+#: some 0.3 s, and whoever made the change waits for them.
+EACH_AT_MOST = 1000
 _SIGNATURES = {signal.name: signal.signature for signal in SIGNALS}
 _AGENT_SIGNATURES = {signal.name: signal.signature for signal in AGENT_SIGNALS}
 
@@ -72,13 +75,19 @@ class Service:
         await driver.until_lost(self._bus)
 
     async def announce(self, came: Sequence[Kept], went: Sequence[Kept]) -> None:
-        """Signal what came into the stored state and went from it."""
-        ends = self._manager.ends()
-        for name, members in (("Removed", went), ("Added", came)):
-            async for member, record in in_turns(members):
-                row = entry_row(member, record, None, ends.get(member))
-                self.emit(name, record.id, variants(row))
+        """Signal what came into the stored state and went from it; of very many how many."""
+        if len(came) + len(went) > EACH_AT_MOST:
+            self.emit("ManyChanged", len(came), len(went))
+        else:
+            await self._announce_each("Removed", went)
+            await self._announce_each("Added", came)
         self.announce_properties()
+
+    async def _announce_each(self, name: str, members: Sequence[Kept]) -> None:
+        ends = self._manager.ends()
+        async for member, record in in_turns(members):
+            row = entry_row(member, record, None, ends.get(member))
+            self.emit(name, record.id, variants(row))
 
     def announce_properties(self) -> None:
         """Signal the properties that differ from what was signalled last."""

@@ -14,6 +14,8 @@ from tests.bus.world import World
 from tests.bus.world import world as running_world
 
 NOBODY = 65534
+#: The match rule of the daemon's signals.
+OURS = "type='signal',sender='org.appfwd1'"
 
 
 @pytest.fixture(scope="session", params=LIBRARIES)
@@ -47,6 +49,14 @@ def root(daemon: Daemon) -> Iterator[Peer]:
 def nobody(daemon: Daemon) -> Iterator[Peer]:
     """Have a connection of a user whom no rule lets do anything."""
     with daemon.peer(NOBODY) as peer:
+        yield peer
+
+
+@pytest.fixture
+def watcher(daemon: Daemon) -> Iterator[Peer]:
+    """Have a connection that hears the daemon's signals."""
+    with daemon.peer() as peer:
+        peer.watch(OURS)
         yield peer
 
 

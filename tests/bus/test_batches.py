@@ -8,22 +8,14 @@ from typing import Any
 
 import pytest
 
+from tests.bus.fixtures import OURS
 from tests.bus.peer import Peer, Refused, bare, body_of, manager_call
 from tests.bus.running import Daemon
 from tests.bus.samples import PLACE, prepare
 
 COUNT = 200
 NET = "10.0.0.0/24"
-OURS = "type='signal',sender='org.appfwd1'"
 PLACES = [f"10.0.0.{number}:80/tcp" for number in range(COUNT)]
-
-
-@pytest.fixture
-def watcher(daemon: Daemon) -> Iterator[Peer]:
-    """Have a connection that hears the daemon's signals."""
-    with daemon.peer() as peer:
-        peer.watch(OURS)
-        yield peer
 
 
 @contextmanager

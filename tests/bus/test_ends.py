@@ -12,15 +12,6 @@ from tests.bus.running import Daemon
 from tests.bus.samples import PLACE
 
 
-@pytest.fixture
-def watcher(daemon: Daemon, root: Peer) -> Any:
-    """Have a connection that hears the daemon's signals."""
-    assert root
-    with daemon.peer() as peer:
-        peer.watch("type='signal',sender='org.appfwd1'")
-        yield peer
-
-
 def _grants(root: Peer, **options: Any) -> list[dict[str, Any]]:
     return list(root.call("List", {"kind": "grant", **options}))
 

@@ -15,15 +15,6 @@ from tests.bus.samples import PLACE
 FENCE = f"(typeattributeset {FENCED_ATTRIBUTE} (mozilla_t))"
 
 
-@pytest.fixture
-def watcher(daemon: Daemon, root: Peer) -> Any:
-    """Have a connection that hears the daemon's signals."""
-    assert root
-    with daemon.peer() as peer:
-        peer.watch("type='signal',sender='org.appfwd1'")
-        yield peer
-
-
 def _fences(root: Peer) -> list[dict[str, Any]]:
     return list(root.call("List", {"kind": "fence"}))
 

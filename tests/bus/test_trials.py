@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,14 +24,6 @@ TRIALS: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 EACH = pytest.mark.parametrize(("call", "told"), TRIALS.values(), ids=TRIALS)
 SETTINGS = ("members", "settings", "strict", "baseline", "trials")
-
-
-@pytest.fixture
-def watcher(daemon: Daemon) -> Iterator[Peer]:
-    """Have a connection that hears the daemon's signals."""
-    with daemon.peer() as peer:
-        peer.watch("type='signal',sender='org.appfwd1'")
-        yield peer
 
 
 def _try(peer: Peer, call: tuple[Any, ...], seconds: int) -> Any:

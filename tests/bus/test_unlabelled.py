@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.bus.fakes import LABELS
+from tests.bus.fixtures import OURS
 from tests.bus.peer import Peer, Refused, bare
 from tests.bus.records import SEEN, observe, record
 from tests.bus.running import Daemon
 from tests.bus.samples import PLACE, prepare
 
 WEB, ODD, LOGIN = "10.0.0.80:443/tcp", "10.0.0.81:8443/tcp", "10.0.0.9:22/tcp"
-OURS = "type='signal',sender='org.appfwd1'"
-
-
-@pytest.fixture
-def watcher(daemon: Daemon) -> Iterator[Peer]:
-    """Have a connection that hears the daemon's signals."""
-    with daemon.peer() as peer:
-        peer.watch(OURS)
-        yield peer
 
 
 def _baseline(root: Peer, *, on: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from appfwd.bus.service import EACH_AT_MOST
 from tests.bus.peer import Peer, Refused, body_of, manager_call
 from tests.bus.running import Daemon
 from tests.bus.samples import PLACE, prepare
@@ -351,3 +352,20 @@ def test_a_plan_tells_of_trials_that_it_would_end(daemon: Daemon, root: Peer) ->
 def test_the_same_end_again_is_no_change(root: Peer) -> None:
     root.call("Grant", "mozilla_t", PLACE, {"boot": True})
     assert root.call("Plan", "Grant", ["mozilla_t", PLACE], {"boot": True})["members"] == []
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_very_many_that_come_and_go_at_once_are_counted(
+    root: Peer, watcher: Peer, more: int
+) -> None:
+    count = EACH_AT_MOST + more
+    places = [f"10.{n >> 8}.{n & 255}.1" for n in range(count)]
+    text = f'[[grant]]\ndomain = "squid_t"\ndestination = {json.dumps(places)}\n'
+    for document, changed in ((text, [count, 0]), ("", [0, count])):
+        watcher.forget()
+        root.call("Apply", document, {})
+        watcher.call("List", {})
+        each = watcher.signals("Added") + watcher.signals("Removed")
+        assert len(each) == (0 if more else count)
+        counted = [message.body for message in watcher.signals("ManyChanged")]
+        assert counted == ([changed] if more else [])

@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "manager": (
         *("errors", "model", "core", "ports", "kernel", "readback", "reconciler"),
-        *("listening", "asking", "manager"),
+        *("listening", "asking", "manager", "turns"),
     ),
     "adapters": ("errors", "model", "ports"),
     "bus": (

@@ -35,6 +35,15 @@ class Compiling:
             self._known = known = (last, ready, _supported(last.artefacts(ready), machine))
         return known[2]
 
+    def foreseen(self, state: DesiredState, machine: Machine) -> Artefacts:
+        """Return what ``state`` would come to; the next is compiled from the last all the same.
+
+        Raises:
+            PolicyUnsupported: the policy has not what is needed.
+
+        """
+        return _supported(compile_next(self._last, state, machine).artefacts(), machine)
+
 
 def compile_supported(state: DesiredState, machine: Machine) -> Artefacts:
     """Compile the whole of ``state``.

@@ -203,7 +203,8 @@ class Kernel:
 
         def compiled(state: DesiredState, at: Snapshot) -> Artefacts:
             going = (f for f in gone if f.domain not in at.module.fenced)
-            return self._assigned(compile_supported(state, unfenced(machine, going)), at, machine)
+            wanted = self._compiling.foreseen(state, unfenced(machine, going))
+            return self._assigned(wanted, at, machine)
 
         unlabeled = machine.contexts.unlabeled
         return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)

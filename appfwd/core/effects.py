@@ -16,7 +16,7 @@ from appfwd.model.destination import Destination, Direction
 from appfwd.model.fence import Fence
 from appfwd.model.policy import Rights
 from appfwd.model.services import Interval, Service
-from appfwd.model.state import DesiredState, Member
+from appfwd.model.state import DesiredState, Guard, Member
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Effect:
 #: Who gains, and who loses.
 _Change = tuple[frozenset[str], frozenset[str]]
 _NOTHING: _Change = (frozenset(), frozenset())
+#: Guards and grants that are few: looking what is near each costs less than cutting all.
+_FEW = 16
 
 
 def effects(before: DesiredState, after: DesiredState, machine: Machine) -> tuple[Effect, ...]:
@@ -42,8 +44,9 @@ def effects(before: DesiredState, after: DesiredState, machine: Machine) -> tupl
     old, new = _Reach(before, machine), _Reach(after, machine)
     runs = lru_cache(None)(partial(_runs, old, new, machine))
     found: dict[_Change, list[Box[None]]] = defaultdict(list)
-    for box in boxes(_both(old.state, new.state), _claims):
-        if old.base == new.base and box.said[0] == box.said[1]:
+    alike, voices = old.base == new.base, _Voices()
+    for box in boxes(voices.both(old.state, new.state, alike=alike), voices.claims):
+        if alike and box.said[0] == box.said[1]:
             continue
         for services, change in _clipped(runs(box.direction, box.said), box.services):
             found[change].append(Box(box.direction, box.peer, services, None))
@@ -98,21 +101,54 @@ def _gone(before: DesiredState, after: DesiredState) -> Iterator[Fence]:
     return (fence for fence in before.fences if after.fence_of(fence.domain) is None)
 
 
-_Said = tuple[bool, Member | None]
+class _Voices:
+    """What either state says of where, as numbers: many thousands of grants say the same."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[bool, type[Member], str], int] = {}
+        self._said: list[tuple[bool, Member]] = []
+        self._claims = lru_cache(None)(self._claims_of)
+
+    def both(
+        self, before: DesiredState, after: DesiredState, *, alike: bool
+    ) -> Iterator[tuple[Destination, int | None]]:
+        """Yield what either state says of where, and nothing of everywhere.
+
+        Where the states are ``alike`` but for guards and grants, and few of those differ, what is
+        said near them is all that matters.
+        """
+        for direction in Direction:
+            yield Destination(direction, None, Service()), None
+        changed = before.beyond(after) | after.beyond(before)
+        few = alike and len(changed) <= _FEW
+        around = [one.destination for one in changed if not isinstance(one, Fence)]
+        for of_after, state in ((False, before), (True, after)):
+            for place, member in placed(state):
+                if not few or any(_near(place, one) for one in around):
+                    yield place, self._number(member, of_after=of_after)
+
+    def claims(self, numbers: Iterable[int | None]) -> tuple[Claim, Claim]:
+        """Return the claims that both states have."""
+        return self._claims(tuple(numbers))
+
+    def _number(self, member: Member, *, of_after: bool) -> int:
+        domain = "" if isinstance(member, Guard) else member.domain
+        number = self._numbers.setdefault((of_after, type(member), domain), len(self._said))
+        if number == len(self._said):
+            self._said.append((of_after, member))
+        return number
+
+    def _claims_of(self, numbers: tuple[int | None, ...]) -> tuple[Claim, Claim]:
+        said = [self._said[number] for number in numbers if number is not None]
+        before = claim_of(member for of_after, member in said if not of_after)
+        return before, claim_of(member for of_after, member in said if of_after)
 
 
-def _both(before: DesiredState, after: DesiredState) -> Iterator[tuple[Destination, _Said]]:
-    """Yield what either state says of where, and nothing of everywhere."""
-    for direction in Direction:
-        yield Destination(direction, None, Service()), (False, None)
-    yield from ((place, (False, member)) for place, member in placed(before))
-    yield from ((place, (True, member)) for place, member in placed(after))
-
-
-def _claims(said: Iterable[_Said]) -> tuple[Claim, Claim]:
-    mixed = [(of_after, member) for of_after, member in said if member is not None]
-    before = claim_of(member for of_after, member in mixed if not of_after)
-    return before, claim_of(member for of_after, member in mixed if of_after)
+def _near(one: Destination, other: Destination) -> bool:
+    """Tell whether two may share a point."""
+    return one.direction is other.direction and (
+        one.peer is None or other.peer is None or one.peer.overlaps(other.peer)
+    )
 
 
 class _Reach:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -55,7 +56,7 @@ class Points(dict[Point, str]):
         made.origin, made.differing = weakref.ref(self), frozenset(changes)
         return made
 
-    def unlike(self, other: Mapping[Point, str]) -> Iterable[Point]:
+    def unlike(self, other: Mapping[Point, str]) -> AbstractSet[Point]:
         """Return points among which are all whose labels here and in another differ."""
         if isinstance(other, Points):
             if self.origin is not None and self.origin() is other:

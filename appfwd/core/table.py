@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from appfwd.core import chains
 from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
@@ -19,6 +20,8 @@ from appfwd.model.destination import Direction
 from appfwd.model.policy import KernelContexts
 from appfwd.model.services import LAST_PROTOCOL, PORTS, Interval
 from appfwd.model.state import Bridge
+
+K = TypeVar("K")
 
 TABLE = "appfwd"
 FAMILY = "inet"
@@ -67,6 +70,17 @@ class Table:
         """Return what is labelled by service alone."""
         return segments_of(direction, self.lines)
 
+    def beyond(self, other: Table) -> Table:
+        """Return a table of the elements that ``other`` has not, or labels otherwise."""
+        no_points = Points()
+        points = {
+            name: _points_beyond(held, other.points.get(name, no_points))
+            for name, held in self.points.items()
+        }
+        maps = {name: _beyond(held, other.maps.get(name, {})) for name, held in self.maps.items()}
+        lines = {name: _beyond(one, other.lines.get(name, {})) for name, one in self.lines.items()}
+        return Table(maps=maps, points=points, lines=lines)
+
 
 def compile_table(  # noqa: PLR0913 - all are facts of one table
     elements: Elements,
@@ -97,6 +111,15 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     layout = Layout(names, frozenset(lines), told, seen, contexts.unlabeled, ephemeral)
     parts = (elements.maps, elements.points, lines, layout.sets())
     return Table(named, *parts, chains.build(layout))
+
+
+def _beyond(mine: Mapping[K, str], its: Mapping[K, str]) -> dict[K, str]:
+    return {key: label for key, label in mine.items() if its.get(key) != label}
+
+
+def _points_beyond(mine: Points, its: Points) -> Points:
+    differing = mine.unlike(its) & mine.keys()
+    return Points({point: mine[point] for point in differing if mine[point] != its.get(point)})
 
 
 def _covers_all(segments: Iterable[Segment]) -> bool:

@@ -117,13 +117,10 @@ def kernel_part(foresight: Foresight, contexts: KernelContexts) -> Row:
 
 
 def _element_changes(foresight: Foresight) -> list[Row]:
-    old, new = (
-        {json.dumps(row): row for row in element_rows(table_of(snapshot))}
-        for snapshot in (foresight.before, foresight.after)
-    )
+    old, new = table_of(foresight.before), table_of(foresight.after)
     return [
-        *({"change": "remove", **row} for text, row in old.items() if text not in new),
-        *({"change": "add", **row} for text, row in new.items() if text not in old),
+        *({"change": "remove", **row} for row in element_rows(old.beyond(new))),
+        *({"change": "add", **row} for row in element_rows(new.beyond(old))),
     ]
 
 

@@ -17,7 +17,7 @@ from appfwd.model.destination import Destination, Direction
 from appfwd.model.fence import Fence, Kept
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.services import ICMP, ICMPV6, PORT_PROTOCOLS, Service
-from appfwd.model.state import Bridge, DesiredState
+from appfwd.model.state import Bridge, DesiredState, Grant, Guard
 from tests.core import reference
 from tests.core.reference import BOTH, Point
 from tests.core.samples import (
@@ -80,6 +80,23 @@ def at(found: tuple[Effect, ...], point: Point) -> list[Effect]:
 def test_they_are_the_difference_of_the_one_rule(
     before: DesiredState, after: DesiredState, policy: LoadedPolicy
 ) -> None:
+    hold_the_difference(before, after, policy)
+
+
+@given(states(), destinations(), destinations(), policies())
+def test_so_they_are_where_little_differs(
+    state: DesiredState, guarded: Destination, granted: Destination, policy: LoadedPolicy
+) -> None:
+    more = replace(
+        state,
+        guards=state.guards ^ {Guard(guarded)},
+        grants=state.grants ^ {Grant("a_t", granted)},
+    )
+    hold_the_difference(state, more, policy)
+
+
+def hold_the_difference(before: DesiredState, after: DesiredState, policy: LoadedPolicy) -> None:
+    """Hold effects against the one rule at every border."""
     loaded = hidden(policy, before)
     going = (f for f in before.fences if after.fence_of(f.domain) is None)
     then = restored(loaded, going)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
-from appfwd.core.module import Module
+from appfwd.core.module import Module, Pool
 from appfwd.core.verify import access_wanted
 from appfwd.errors import VerifyFailed
 from appfwd.model.policy import KernelContexts, Rights
@@ -47,10 +47,12 @@ class AccessCheck:
             self._load, self._held, self._fenced = load, set(), set()
         users = {name: module.users(name) for name in module.types}
         new = {name: rights for name, rights in users.items() if (name, rights) not in self._held}
+        slots = list(filter(is_slot, new))
         fenced = module.fenced - self._fenced
         self._hold_fences(fenced, contexts)
-        self._hold_types(Module(new), contexts)
-        self._hold_slots(filter(is_slot, new), module)
+        few = {slot: _witnesses(module.pool, module.on.get(slot, frozenset())) for slot in slots}
+        self._hold_types(Module({**new, **few}), contexts)
+        self._hold_slots({slot: new[slot] for slot in slots}, module.pool)
         self._held.update(new.items())
         self._fenced |= fenced
 
@@ -60,10 +62,10 @@ class AccessCheck:
                 msg = f"The kernel lets {domain} use unlabelled packets, though it is fenced."
                 raise VerifyFailed(msg)
 
-    def _hold_slots(self, slots: Iterable[str], module: Module) -> None:
-        """Hold that no enrolled domain may use a slot whose boolean for it is off."""
-        for slot in slots:
-            for domain in sorted(module.pool.domains - module.on.get(slot, frozenset())):
+    def _hold_slots(self, slots: Mapping[str, Rights], pool: Pool) -> None:
+        """Hold that no member of the pool may use a slot whose boolean for it is off."""
+        for slot, users in slots.items():
+            for domain in sorted(_outside(pool, users.send | users.recv)):
                 if not self._selinux.access(domain, slot).isdisjoint({"send", "recv"}):
                     msg = f"The kernel lets {domain} use {slot}, though its boolean is off."
                     raise VerifyFailed(msg)
@@ -75,3 +77,22 @@ class AccessCheck:
                 what = " and ".join(sorted(missing))
                 msg = f"The kernel does not give {domain} the right to {what} on {name}."
                 raise VerifyFailed(msg)
+
+
+def _witnesses(pool: Pool, on: frozenset[str]) -> Rights:
+    """Return who is asked for where some members may use a slot: of a group one of each right.
+
+    All of a group have what one of them has, since it is one rule that gives it.
+    """
+    groups = [pool.groups[name] for name in on & pool.groups.keys()]
+    send, recv = (
+        frozenset(min(domains) for domains in of_right if domains)
+        for of_right in ([g.send for g in groups], [g.recv for g in groups])
+    )
+    return Rights.both(on & pool.domains) | Rights(send, recv)
+
+
+def _outside(pool: Pool, users: frozenset[str]) -> frozenset[str]:
+    """Return enrolled domains, and one of each group, that are not among some users."""
+    beyond = ((group.send | group.recv) - users for group in pool.groups.values())
+    return (pool.domains - users) | {min(domains) for domains in beyond if domains}

@@ -63,6 +63,6 @@ def _with(policy: LoadedPolicy, values: Mapping[str, bool]) -> LoadedPolicy:
     on = switched({slot: one.on for slot, one in policy.switches.items()}, values)
     nobody = frozenset[str]()
     switches = {
-        slot: Switches(one.domains, on.get(slot, nobody)) for slot, one in policy.switches.items()
+        slot: Switches(one.members, on.get(slot, nobody)) for slot, one in policy.switches.items()
     }
     return replace(policy, switches=switches)

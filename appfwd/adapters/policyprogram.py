@@ -13,15 +13,14 @@ its index in the list of sets.
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from appfwd.model.domain import is_packet_type
-from appfwd.model.slots import is_slot, switch_name
+from appfwd.model.slots import group_attribute, is_group, is_slot, switch_name
 
 _DOMAIN = "domain"
 _CLASS = "packet"
@@ -75,20 +74,32 @@ class _Policy:
         targets = frozenset[str]().union(*(self.members(rule.target) for rule in self.rules))
         return frozenset(t for t in targets if t.endswith(_PACKET_SUFFIX) and not is_packet_type(t))
 
-    def is_switch(self, rule: _Rule) -> bool:
-        """Tell the rule that lets a domain use a slot while its boolean is on, and nothing else."""
-        return (
-            is_slot(rule.target)
-            and rule.source in self.types
-            and rule.condition == switch_name(rule.target, rule.source)
-            and rule.permissions == {_SEND, _RECV}
-        )
+    def member(self, rule: _Rule) -> str | None:
+        """Return whom a rule lets use a slot while its boolean is on; None for any other rule."""
+        if not is_slot(rule.target):
+            return None
+        if rule.source in self.types:
+            member, wanted = rule.source, {_SEND, _RECV}
+        else:
+            member, _, permission = rule.source.rpartition("_")
+            if not is_group(member):
+                return None
+            wanted = {permission} & {_SEND, _RECV}
+        is_its_own = rule.condition == switch_name(rule.target, member)
+        return member if is_its_own and rule.permissions == wanted else None
 
-    def switches(self) -> Mapping[str, Sequence[_Rule]]:
-        """Return the rules of booleans of each slot."""
-        found: dict[str, list[_Rule]] = {name: [] for name in self.types if is_slot(name)}
-        for rule in filter(self.is_switch, self.rules):
-            found[rule.target].append(rule)
+    def groups(self) -> frozenset[str]:
+        """Return the groups that the policy has."""
+        names = (name.removesuffix(f"_{_SEND}") for name in self.attributes)
+        return frozenset(filter(is_group, names))
+
+    def switches(self) -> Mapping[str, Mapping[str, bool]]:
+        """Return the members that have a boolean for each slot, and whether it is on."""
+        found: dict[str, dict[str, bool]] = {name: {} for name in self.types if is_slot(name)}
+        for rule in self.rules:
+            member = self.member(rule)
+            if member is not None:
+                found[rule.target][member] = rule.holds
         return found
 
 
@@ -126,7 +137,7 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
     bridged = False
     by_any_rule: dict[tuple[str, str], set[str]] = defaultdict(set)
     by_rules_now: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for rule in itertools.filterfalse(policy.is_switch, policy.rules):
+    for rule in (rule for rule in policy.rules if policy.member(rule) is None):
         targets = policy.members(rule.target)
         if rule.source == bridge and unlabeled in targets:
             bridged = True
@@ -151,10 +162,7 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
         "aliases": policy.aliases,
         "domains": sets.of([_DOMAIN] if _DOMAIN in policy.attributes else []),
         "packet_rights": {name: rights(by_any_rule, name) for name in sorted(ours)},
-        "switches": {
-            slot: [sets.of(r.source for r in of), sets.of(r.source for r in of if r.holds)]
-            for slot, of in policy.switches().items()
-        },
+        **_pool(policy, sets),
         "unlabeled": rights(by_rules_now, unlabeled),
         "bridge": bridged,
         "fenced": sets.of([fenced] if fenced in policy.attributes else []),
@@ -162,6 +170,25 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
         "relabel": sorted(filter(may_label, labels)),
         "ports": policy.ports,
         "sets": sets.table(),
+    }
+
+
+def _pool(policy: _Policy, sets: _Sets) -> dict[str, Any]:
+    """Return the groups, and of each slot who has a boolean for it, and whose is on."""
+
+    def members(names: frozenset[str]) -> tuple[int, list[str]]:
+        groups = frozenset(filter(is_group, names))
+        return sets.of(names - groups), sorted(groups)
+
+    return {
+        "groups": {
+            group: [sets.of([group_attribute(group, p)]) for p in (_SEND, _RECV)]
+            for group in sorted(policy.groups())
+        },
+        "switches": {
+            slot: [members(frozenset(of)), members(frozenset(name for name in of if of[name]))]
+            for slot, of in policy.switches().items()
+        },
     }
 
 

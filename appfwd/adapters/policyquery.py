@@ -174,7 +174,8 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
             for protocol, low, high, port_type in answer["ports"]
         ),
         switches={
-            slot: Switches(sets[domains], sets[on])
-            for slot, (domains, on) in answer["switches"].items()
+            slot: Switches(*(sets[domains].union(groups) for domains, groups in of))
+            for slot, of in answer["switches"].items()
         },
+        groups={name: rights(value) for name, value in answer["groups"].items()},
     )

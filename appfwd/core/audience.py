@@ -16,6 +16,7 @@ from appfwd.model.destination import Direction
 from appfwd.model.fence import Kept
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.services import Interval
+from appfwd.model.slots import group_name
 from appfwd.model.state import Bridge, DesiredState
 
 _PREFIX, _SUFFIX = "appfwd_", "_packet_t"
@@ -34,8 +35,16 @@ class NamedByContent:
             (domain,) = rights.send
             if len(domain) <= _NAME_MAX and "." not in domain:
                 return f"{_PREFIX}only_{domain}{_SUFFIX}"
-        text = ",".join(sorted(rights.send)) + ";" + ",".join(sorted(rights.recv))
-        return f"{_PREFIX}these_{hashlib.sha256(text.encode()).hexdigest()[:20]}{_SUFFIX}"
+        return f"{_PREFIX}these_{_digest(rights)}{_SUFFIX}"
+
+    def group_for(self, rights: Rights) -> str:
+        """Return the group of the pool that has ``rights``; its name is a function of them too."""
+        return group_name(_digest(rights))
+
+
+def _digest(rights: Rights) -> str:
+    text = ",".join(sorted(rights.send)) + ";" + ",".join(sorted(rights.recv))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,29 @@ class Base:
         return more | base if more - base else None
 
     @cached_property
+    def groups(self) -> tuple[Rights, ...]:
+        """Return who may use what is not guarded, by its labels; those of most domains first.
+
+        Grants there add to them.
+        """
+        labels = {s.label for d in Direction for s in self.baseline.of(d)}
+        found = {self.policy.labels[label] - self._fenced for label in labels}
+        if self.fences or not self.bridge.passes:
+            base = self.rights(None)
+            found.add(self._others if base is None else base)
+        return tuple(sorted(filter(None, found), key=_most_first))
+
+    @cached_property
     def _fenced(self) -> Rights:
         return Rights.both(frozenset(self.fences))
 
     @cached_property
     def _others(self) -> Rights:
         return Rights.both(self.policy.domains) - self._fenced
+
+
+def _most_first(rights: Rights) -> tuple[int, list[str], list[str]]:
+    return -len(rights.send | rights.recv), sorted(rights.send), sorted(rights.recv)
 
 
 def kept_by(domain: str, machine: Machine) -> Kept:
@@ -176,6 +202,11 @@ class Labeller:
         ((_, segment),) = self._base.parts(where.direction, services, claim)
         label = self._label(claim, segment)
         return None if label is None else LabelledPoint(where, point, claim.guarded, label)
+
+    @cached_property
+    def groups(self) -> tuple[Rights, ...]:
+        """Return who may use what is not guarded, without the kernel."""
+        return tuple(dict.fromkeys(filter(None, (g - self._own for g in self._base.groups))))
 
     def type_of(self, rights: Rights) -> tuple[str, Rights]:
         """Return the packet type of an audience, and the audience without the kernel."""

@@ -24,7 +24,8 @@ class Artefacts:
 
     ``spare`` are types worth having whenever policy is loaded, ``ready`` those that are worth a
     load of their own. ``enrol`` are the domains that are worth enrolling then (see
-    appfwd.core.pool), those that are granted most first.
+    appfwd.core.pool), those that are granted most first, and ``groups`` who may use what is not
+    guarded anyway, without the kernel, the largest first.
     """
 
     module: Module
@@ -34,6 +35,7 @@ class Artefacts:
     spare: Module = field(default_factory=Module)
     ready: Module = field(default_factory=Module)
     enrol: tuple[str, ...] = ()
+    groups: tuple[Rights, ...] = ()
 
 
 def compile_state(
@@ -90,6 +92,7 @@ class Compiled:
             spare=spare,
             ready=self._ready(ready),
             enrol=self._enrolled(ready),
+            groups=self.labeller.groups,
         )
 
     def _enrolled(self, ready: Collection[Grant]) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from appfwd.core.audience import NamedByContent
 from appfwd.core.avc import FIRST_TYPES, NEW_TYPES, SEEN_TYPES
 from appfwd.core.cil import Node, allow, render
 from appfwd.model.policy import KernelContexts, LoadedPolicy, Rights
-from appfwd.model.slots import slot_name, switch_name, switched
+from appfwd.model.slots import group_attribute, is_group, slot_name, switch_name, switched
 
 PACKET_ATTRIBUTE = "appfwd_packet_type"
 BRIDGE_ATTRIBUTE = "appfwd_bridge"
@@ -30,10 +31,27 @@ _BOTH = ("recv", "send")
 
 @dataclass(frozen=True)
 class Pool:
-    """How many slots there are, and the domains that booleans can let use each of them."""
+    """How many slots there are, and the members that booleans can let use each of them.
+
+    ``groups`` are members that stand for many, by a name that is made of who they are.
+    """
 
     slots: int = 0
     domains: frozenset[str] = frozenset()
+    groups: Mapping[str, Rights] = field(default_factory=dict)
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Return the names of domains and groups."""
+        return self.domains | self.groups.keys()
+
+    def rights(self, members: Iterable[str]) -> Rights:
+        """Return what some members have together; one that is not known has nothing."""
+        names = frozenset(members)
+        found = Rights.both(frozenset(name for name in names if not is_group(name)))
+        for name in names & self.groups.keys():
+            found |= self.groups[name]
+        return found
 
     def names(self) -> list[str]:
         """Return the packet types that are the slots, in order."""
@@ -49,7 +67,7 @@ class Module:
     ``strict``: packets are checked even where no label exists. The ``fenced`` domains may use no
     packets but those of types that have an audience.
 
-    Slots that are in use are among the types, without users; ``on`` are the domains whose boolean
+    Slots that are in use are among the types, without users; ``on`` are the members whose boolean
     lets them use one. Booleans keep their values over policy loads, so the text has nothing of it.
     """
 
@@ -58,13 +76,13 @@ class Module:
     observed: bool = False
     strict: bool = False
     fenced: frozenset[str] = frozenset()
-    pool: Pool = Pool()
+    pool: Pool = field(default_factory=Pool)
     on: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def users(self, packet_type: str) -> Rights:
         """Return who may use packets of one of our types now."""
         users = self.types.get(packet_type, Rights())
-        return users | Rights.both(self.on.get(packet_type, frozenset()))
+        return users | self.pool.rights(self.on.get(packet_type, ()))
 
     def switched(self, values: Mapping[str, bool]) -> Module:
         """Return this with booleans of slots set."""
@@ -99,8 +117,16 @@ def _loaded_pool(policy: LoadedPolicy) -> Pool:
     slots = policy.switches
     if set(slots) != set(Pool(len(slots)).names()):
         return Pool()
-    enrolled = [switches.domains for switches in slots.values()]
-    return Pool(len(slots), frozenset.intersection(*enrolled)) if enrolled else Pool()
+    if not slots:
+        return Pool()
+    members = frozenset.intersection(*(switches.members for switches in slots.values()))
+    # A group that is not what its name says was changed by another module, or lost a domain.
+    groups = {
+        name: rights
+        for name, rights in policy.groups.items()
+        if name in members and NamedByContent().group_for(rights) == name
+    }
+    return Pool(len(slots), frozenset(m for m in members if not is_group(m)), groups)
 
 
 def _unfenced(policy: LoadedPolicy) -> frozenset[str]:
@@ -154,6 +180,7 @@ def _nodes(module: Module, contexts: KernelContexts) -> Iterator[Node]:
         yield from _strict(contexts)
     yield from _grants(module)
     yield from _switches(module.pool)
+    yield from _groups(module.pool)
 
 
 def _all_domains(attribute: str) -> Iterator[Node]:
@@ -240,6 +267,25 @@ def _switches(pool: Pool) -> Iterator[Node]:
             for slot, name in names.items()
         )
         yield ("optional", _block_name(domain, "pool"), *rules)
+
+
+def _groups(pool: Pool) -> Iterator[Node]:
+    """Yield the groups, an optional block for each domain, and their booleans of the slots."""
+    of: dict[str, list[Node]] = defaultdict(list)
+    for group, rights in sorted(pool.groups.items()):
+        for permission, domains in (("recv", rights.recv), ("send", rights.send)):
+            attribute = group_attribute(group, permission)
+            yield ("typeattribute", attribute)
+            yield ("expandtypeattribute", (attribute,), "false")
+            for domain in domains:
+                of[domain].append(("typeattributeset", attribute, (domain,)))
+        for slot in pool.names():
+            name = switch_name(slot, group)
+            yield ("boolean", name, "false")
+            rules = (allow(group_attribute(group, p), slot, (p,)) for p in _BOTH)
+            yield ("booleanif", name, ("true", *rules))
+    for domain, members in sorted(of.items()):
+        yield ("optional", _block_name(domain, "group"), *members)
 
 
 def _block_name(domain: str, kind: str) -> str:

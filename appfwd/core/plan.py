@@ -117,7 +117,8 @@ def plan(
     if snapshot.module.fenced - first.fenced:
         # What policy lets the domain do is seen only then; the labels that follow come after.
         return tuple(steps)
-    booleans = _switched(snapshot.module, wanted.module)
+    # Who is enrolled no more has no boolean any more after the load.
+    booleans = _switched(first if steps else snapshot.module, wanted.module)
     if booleans:
         steps.append(SetBooleans(booleans))
     commands = table_commands(snapshot.table, wanted.table)
@@ -145,7 +146,7 @@ def table_alone(snapshot: Snapshot, wanted: Artefacts, loading: Module) -> Apply
         loaded.covers(goal)
         and loading.covers(goal)
         and not _switched(loaded, goal)
-        and all(goal.on[name] <= loading.pool.domains for name in goal.types if name in goal.on)
+        and all(goal.on[name] <= loading.pool.members for name in goal.types if name in goal.on)
     )
     if not (there and wanted.active) or snapshot.table is None:
         return None
@@ -163,7 +164,7 @@ def _before_the_table(
     named = any_type if snapshot.table is None else snapshot.table.packet_types(unlabeled)
     passes = wanted.bridge.passes
     slots = dict.fromkeys(goal.pool.names(), Rights())
-    on = {slot: loaded.on.get(slot, slots[slot].send) & goal.pool.domains for slot in slots}
+    on = {slot: loaded.on.get(slot, slots[slot].send) & goal.pool.members for slot in slots}
     more = {**wanted.spare.types, **wanted.ready.types, **slots}
     return Module(
         {**_kept(loaded, named), **more, **goal.types},
@@ -182,7 +183,7 @@ def _switched(loaded: Module, goal: Module) -> Mapping[str, bool]:
     values: dict[str, bool] = {}
     for slot in filter(is_slot, goal.types):
         had, has = loaded.on.get(slot, frozenset()), goal.on.get(slot, frozenset())
-        values.update({switch_name(slot, domain): domain in has for domain in sorted(had ^ has)})
+        values.update({switch_name(slot, member): member in has for member in sorted(had ^ has)})
     return values
 
 

@@ -84,7 +84,8 @@ class LoadedPolicy:
     ``packet_rights`` has every packet type of ours with who may use it, by every rule (those of
     booleans that are off count too: somebody can set them), but for what the booleans of slots
     give: those are in ``switches``, by slot. They are no part of what policies are compared by,
-    since the compiler does not depend on them. ``unlabeled`` is who may use
+    since the compiler does not depend on them. ``groups`` are the groups of domains that have
+    booleans, as they are loaded. ``unlabeled`` is who may use
     unlabelled packets by the rules that hold now, our bridge's rule left out; ``bridge`` tells
     whether that rule is loaded. ``fenced`` are the domains that our module denies the packets of
     others.
@@ -106,4 +107,5 @@ class LoadedPolicy:
     labels: Mapping[str, Rights] = field(default_factory=dict)
     relabel: frozenset[str] = frozenset()
     ports: tuple[PortContext, ...] = ()
+    groups: Mapping[str, Rights] = field(default_factory=dict)
     switches: Mapping[str, Switches] = field(default_factory=dict, compare=False)

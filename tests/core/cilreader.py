@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from appfwd.model.policy import LoadedPolicy, Rights
+from appfwd.model.slots import is_group
 
 Node = str | tuple["Node", ...]
 _TOKEN = re.compile(r"[()]|[A-Za-z_][A-Za-z0-9_.-]*|[ \n]+", re.ASCII)
@@ -128,6 +129,10 @@ def _add_statement(loaded: Loaded, node: Node) -> None:
     match node:
         case ("allow", *_):
             _add_rules(loaded, [node])
+        case ("booleanif", *_):
+            if not _resolves(loaded, node):
+                raise CilError(repr(node))
+            _add_rules(loaded, [node])
         case ("auditallow", str(source), str(target), ("packet", _)):
             sources, targets = _expand(loaded, source), _expand(loaded, target)
             loaded.audited |= {(one, other) for one in sources for other in targets}
@@ -158,6 +163,8 @@ def _declare(loaded: Loaded, node: Node) -> None:
             loaded.members.setdefault(name, set())
         case ("roletype" | "typeattributeset" | "allow" | "auditallow" | "optional", *_):
             pass
+        case ("booleanif", *_):
+            pass
         case ("policycap", _) | ("deny", _, _, _):
             pass
         case ("expandtypeattribute", (str(name),), "false"):
@@ -175,14 +182,20 @@ def _add_members(loaded: Loaded, node: Node) -> None:
     match node:
         case ("typeattributeset", str(name), (str(member),)):
             loaded.members[name] |= set(_expand(loaded, member))
-        case ("optional", _, ("typeattributeset", str(name), (str(member),))):
-            if member in loaded.types:
-                loaded.members[name].add(member)
+        case ("optional", _, ("typeattributeset", _, (str(member),)), *_):
+            for one in node[2:]:
+                match one:
+                    case ("typeattributeset", str(name), (str(same),)):
+                        assert same == member
+                        if member in loaded.types:
+                            loaded.members[name].add(member)
+                    case _:
+                        raise CilError(repr(one))
 
 
 def _is_member(body: list[Node]) -> bool:
     match body:
-        case [("typeattributeset", *_)]:
+        case [("typeattributeset", *_), *_]:
             return True
     return False
 
@@ -211,9 +224,15 @@ def _resolves(loaded: Loaded, rule: Node) -> bool:
         case ("allow", str(source), str(target), _):
             names = {source, target}
             return names <= loaded.types | set(loaded.members)
-        case ("booleanif", str(name), ("true", rule)):
-            return name in loaded.booleans and _resolves(loaded, rule)
+        case ("booleanif", str(name), ("true", *rules)):
+            return name in loaded.booleans and all(_resolves(loaded, rule) for rule in rules)
     raise CilError(repr(rule))
+
+
+def _member(source: str) -> str:
+    """Return the member of the pool that the source of a boolean's rule stands for."""
+    group = source.rpartition("_")[0]
+    return group if is_group(group) else source
 
 
 def _add_rules(loaded: Loaded, rules: Iterable[Node]) -> None:
@@ -224,9 +243,12 @@ def _add_rules(loaded: Loaded, rules: Iterable[Node]) -> None:
                 for packet_type in _expand(loaded, target):
                     for domain in _expand(loaded, source):
                         loaded.rules[packet_type] |= {(domain, str(p)) for p in permissions}
-            case ("booleanif", str(name), ("true", ("allow", str(source), str(target), _) as rule)):
-                loaded.switches[name] = (source, target)
+            case ("booleanif", str(name), ("true", *of)):
+                for one in of:
+                    match one:
+                        case ("allow", str(source), str(target), _):
+                            loaded.switches[name] = (_member(source), target)
                 if loaded.booleans[name]:
-                    _add_rules(loaded, [rule])
+                    _add_rules(loaded, of)
             case _:
                 raise CilError(repr(rule))

@@ -21,7 +21,7 @@ from appfwd.core.plan import ApplyTable, LoadModule, SetBooleans, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
-from appfwd.model.slots import Switches, is_slot
+from appfwd.model.slots import Switches, group_attribute, is_group, is_slot
 from tests.core.cilreader import Loaded, load
 from tests.core.evaluator import Evaluator
 from tests.core.nftmodel import NftModel
@@ -34,11 +34,19 @@ def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> L
     """Return what a query of a loaded policy answers."""
     ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
     switches = {name: Switches() for name in ours if is_slot(name)}
-    for name, (domain, slot) in loaded.switches.items():
-        on = frozenset({domain} if loaded.booleans[name] else ())
+    for name, (member, slot) in loaded.switches.items():
+        on = frozenset({member} if loaded.booleans[name] else ())
         had = switches[slot]
-        switches[slot] = Switches(had.domains | {domain}, had.on | on)
-    ours |= {slot: ours[slot] - Rights.both(one.on) for slot, one in switches.items()}
+        switches[slot] = Switches(had.members | {member}, had.on | on)
+    groups = {
+        name: Rights(
+            *(frozenset(loaded.members[group_attribute(name, p)]) for p in ("send", "recv"))
+        )
+        for name in {name for one in switches.values() for name in filter(is_group, one.members)}
+    }
+    for slot, one in switches.items():
+        for member in one.on:
+            ours[slot] -= groups.get(member, Rights.both(frozenset({member})))
     bridge = BRIDGE_ATTRIBUTE in loaded.sources
     hidden = Rights.both(base.domains) if bridge and optimizes else Rights()
     fenced = frozenset(loaded.members.get(FENCED_ATTRIBUTE, ()))
@@ -51,6 +59,7 @@ def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> L
         unlabeled=base.unlabeled - hidden - denied,
         labels={name: rights - denied for name, rights in base.labels.items()},
         attributes=base.attributes | (loaded.members.keys() - {"domain"}),
+        groups=groups,
         switches=switches,
     )
 

@@ -9,6 +9,7 @@ import pytest
 from appfwd.asking import asker
 from appfwd.asking.agents import AGENTS_AT_MOST, AGENTS_OF_ONE
 from appfwd.asking.asker import Asker
+from appfwd.core import pool
 from appfwd.core.questions import OPEN_OF_ONE, id_of
 from appfwd.errors import Busy, NotFound, PolicyLoadFailed, StoreFailed, TableFailed
 from appfwd.listening.denials import Times
@@ -339,6 +340,8 @@ def test_what_could_not_be_made_ready_is_tried_again_with_the_next_denial(
 ) -> None:
     monkeypatch.setattr(asker, "_READY_PAUSE", 0.0)
     monkeypatch.setattr(asker, "_READY_SHARE", 0)
+    # With slots that others' answers leave, there would be nothing to make ready.
+    monkeypatch.setattr(pool, "SLOTS", 0)
 
     async def story(desk: Desk) -> None:
         await desk.fence("b_t")

@@ -6,8 +6,9 @@ while, since packets under way may carry it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -21,12 +22,13 @@ from appfwd.core.pool import assigned
 from appfwd.core.verify import verify
 from appfwd.errors import VerifyFailed
 from appfwd.model.domain import is_packet_type
-from appfwd.model.slots import is_slot, slot_name, switch_name
+from appfwd.model.policy import LoadedPolicy, Rights
+from appfwd.model.slots import group_attribute, is_slot, slot_name, switch_name
 from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.kernelmodel import KernelModel
 from tests.core.reference import Point
-from tests.core.samples import CONTEXTS, UNLABELED, make_policy
+from tests.core.samples import CONTEXTS, UNLABELED, baseline_policy, make_policy
 from tests.core.stories import point, state_of
 from tests.core.test_plan import bring, steps_to, wanted_of
 
@@ -82,6 +84,42 @@ def test_who_is_not_enrolled_is_so_with_the_load_that_the_audience_takes() -> No
     assert not slots_of(kernel)
     moved = guarded(("a_t", "10.0.0.2"), ("c_t", "10.0.0.2"))
     assert kinds(bring(kernel, moved)) == [SetBooleans, ApplyTable]
+
+
+@pytest.mark.parametrize("world", ["fenced", "closed", "labelled"])
+def test_what_a_grant_adds_to_is_enrolled_as_one(world: str) -> None:
+    """Who may use the place anyway is a group, and grants beside it cost no load."""
+    policy, state_with = WORLDS[world]
+    kernel = KernelModel(policy)
+    bring(kernel, state_with(("a_t", "10.0.0.5:80/tcp"), ("b_t", "10.0.0.7:80/tcp")))
+    groups = kernel.snapshot().module.pool.groups
+    assert groups
+    both = state_with(("a_t", "10.0.0.5:80/tcp"), ("b_t", "10.0.0.5:80/tcp"))
+    assert kinds(bring(kernel, both)) == [SetBooleans, ApplyTable]
+    (slot,) = slots_of(kernel).values()
+    on = kernel.snapshot().module.on[slot]
+    (group,) = on & groups.keys()
+    assert on - {group} == {"a_t", "b_t"}
+    view, to = kernel.view(), point("10.0.0.5:80/tcp")
+    assert all(view.allowed(domain, to) for domain in ("a_t", "b_t"))
+
+
+@pytest.mark.parametrize("permission", ["send", "recv"])
+def test_a_group_that_another_module_adds_to_is_used_no_more(permission: str) -> None:
+    """Its name no longer says who it is: the audience leaves the slot for a type of its own."""
+    kernel = KernelModel(make_policy(Rights.both(C)))
+    bring(kernel, closed(("a_t", "10.0.0.5"), ("b_t", "10.0.0.7")))
+    state = closed(("a_t", "10.0.0.5"), ("b_t", "10.0.0.5"))
+    bring(kernel, state)
+    (slot,) = slots_of(kernel).values()
+    (group,) = kernel.snapshot().module.pool.groups
+    ours = kernel.module
+    attribute = group_attribute(group, permission)
+    kernel.install(f"{ours}(optional theirs (typeattributeset {attribute} (kernel_t)))\n")
+    assert kernel.snapshot().module.pool.groups == {}
+    steps = bring(kernel, state)
+    assert LoadModule in kinds(steps)
+    assert slot not in slots_of(kernel).values()
 
 
 def test_one_domain_alone_has_no_pool() -> None:
@@ -165,6 +203,25 @@ def test_who_uses_a_slot_stays_enrolled_whoever_else_comes(
     assert not slots_of(kernel)
 
 
+def test_a_slot_is_given_on_with_the_load_that_takes_away_who_had_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The boolean of one who is enrolled no more is gone by then, and need not be set."""
+    monkeypatch.setattr(pool, "ENROLLED_AT_MOST", 3)
+    monkeypatch.setattr(pool, "SLOTS", 1)
+    kernel = KernelModel(make_policy(domains=frozenset({"a_t", "b_t", "c_t", "d_t"})))
+    abc = ("a_t", "b_t", "c_t")
+    bring(kernel, guarded(*((domain, f"10.0.0.{n}") for n, domain in enumerate(abc, 1))))
+    bring(kernel, guarded(*((domain, "10.0.0.5") for domain in abc)))
+    (slot,) = slots_of(kernel).values()
+    bring(kernel, guarded())
+    many = [("d_t", f"10.0.0.{n}") for n in range(20, 30)]
+    state = guarded(("a_t", "10.0.0.5"), ("b_t", "10.0.0.5"), *many)
+    assert kinds(bring(kernel, state)) == [LoadModule, ApplyTable]
+    assert set(slots_of(kernel).values()) == {slot}
+    assert kernel.snapshot().module.pool.domains == {"a_t", "b_t", "d_t"}
+
+
 @pytest.mark.parametrize("domain", ["a_t", "c_t"])
 def test_a_boolean_set_by_hand_is_noticed_and_set_right(domain: str) -> None:
     """Off for one of the audience, or on for somebody else."""
@@ -224,13 +281,13 @@ def test_while_a_policy_is_loaded_only_what_is_there_is_used() -> None:
 class Story:
     """States one after another, each step of which is held against the one rule."""
 
-    def __init__(self, before: DesiredState) -> None:
-        self.kernel = KernelModel(make_policy())
+    def __init__(self, before: DesiredState, policy: LoadedPolicy) -> None:
+        self.kernel = KernelModel(policy)
         self.state = before
         bring(self.kernel, before)
         self.where = [point(f"{host}:80/tcp") for host in HOSTS]
         #: What each slot that a table named since the last rest stood for.
-        self.meant: dict[str, frozenset[str]] = {}
+        self.meant: dict[str, Rights | None] = {}
 
     def go(self, state: DesiredState, *, rested: bool, steps_taken: int | None = None) -> None:
         """Go on to a state; stop after some steps, as one who is killed."""
@@ -251,11 +308,11 @@ class Story:
 
     def note(self) -> None:
         """Hold that a slot that packets may carry means what it did."""
-        on = self.kernel.snapshot().module.on
+        view = self.kernel.view()
         for slot in slots_of(self.kernel).values():
-            self.meant.setdefault(slot, on.get(slot, frozenset()))
+            self.meant.setdefault(slot, view.rights(slot))
         for slot, meaning in self.meant.items():
-            assert on.get(slot, frozenset()) == meaning, slot
+            assert view.rights(slot) == meaning, slot
 
     def done(self) -> None:
         """Hold that the one rule is in force, and nothing left to do."""
@@ -271,7 +328,37 @@ class Story:
         return {(d, to): view.allowed(d, to) for d in domains for to in self.where}
 
 
-@pytest.mark.parametrize(("slots", "enrolled"), [(1, 32), (2, 2), (32, 32), (32, 2)])
+class World(NamedTuple):
+    """A policy, and what makes a state of grants and the bridge."""
+
+    policy: LoadedPolicy
+    state: Callable[..., DesiredState]
+
+
+def fenced(*grants: tuple[str, str], bridge: Bridge = Bridge.OPEN) -> DesiredState:
+    return state_of(grants=grants, bridge=bridge, fences=("a_t", "b_t", "c_t"))
+
+
+def closed(*grants: tuple[str, str], bridge: Bridge = Bridge.OPEN) -> DesiredState:
+    assert bridge
+    return state_of(grants=grants, bridge=Bridge.CLOSED)
+
+
+def labelled(*grants: tuple[str, str], bridge: Bridge = Bridge.OPEN) -> DesiredState:
+    return state_of("10.0.0.6", grants=grants, bridge=bridge, baseline=True)
+
+
+C, BC = frozenset({"c_t"}), frozenset({"b_t", "c_t"})
+WORLDS = {
+    "guarded": World(make_policy(), guarded),
+    "fenced": World(make_policy(), fenced),
+    "closed": World(make_policy(Rights(C, BC)), closed),
+    "labelled": World(baseline_policy(p_client_packet_t=Rights(BC, C)), labelled),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+@pytest.mark.parametrize("room", [(1, 32), (2, 2), (32, 32), (32, 2)])
 @given(
     before=PAIRS,
     states=st.lists(
@@ -280,20 +367,22 @@ class Story:
     bridge=st.sampled_from(list(Bridge)),
 )
 def test_no_slot_changes_its_meaning_and_no_step_opens_what_it_should_not(
-    slots: int,
-    enrolled: int,
+    world: World,
+    room: tuple[int, int],
     before: set[tuple[str, str]],
     states: list[tuple[set[tuple[str, str]], bool, int | None]],
     bridge: Bridge,
 ) -> None:
     """Whatever follows what, however short the pool, rested or not, killed after any step."""
     with pytest.MonkeyPatch.context() as patch:
+        slots, enrolled = room
         patch.setattr(pool, "SLOTS", slots)
         patch.setattr(pool, "SLOTS_AT_MOST", slots + 1)
         patch.setattr(pool, "ENROLLED_AT_MOST", enrolled)
-        story = Story(guarded(*before, bridge=bridge))
+        policy, state_with = world
+        story = Story(state_with(*before, bridge=bridge), policy)
         for grants, rested, taken in states:
-            story.go(guarded(*grants, bridge=bridge), rested=rested, steps_taken=taken)
+            story.go(state_with(*grants, bridge=bridge), rested=rested, steps_taken=taken)
         story.go(story.state, rested=True)
         story.done()
 

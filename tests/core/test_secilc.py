@@ -6,6 +6,7 @@ Needs secilc (Debian package secilc) and setools of the system (python3-setools)
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from appfwd.core.module import (
 from appfwd.core.verify import verify_module
 from appfwd.errors import NotExclusive
 from appfwd.model.policy import LoadedPolicy, Rights
-from appfwd.model.slots import Switches, slot_name, switch_name
+from appfwd.model.slots import Switches, group_attribute, slot_name, switch_name
 from appfwd.model.state import Bridge
 from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
 from tests.core.stories import state_of
@@ -159,12 +160,66 @@ def test_slots_are_used_by_those_whose_boolean_is_on(tmp_path: Path) -> None:
     policy = query(binary)
     off = Switches(AB, frozenset())
     assert policy.switches == dict.fromkeys(slots, off)
+    assert policy.groups == {}
     assert loaded_module(policy, CONTEXTS) == Module(slots, pool=Pool(3, AB))
     rules = setools.TERuleQuery(setools.SELinuxPolicy(str(binary)), tclass=["packet"]).results()
     found = [rule for rule in rules if str(rule.target) == slot_name(1) and _is_conditional(rule)]
     assert {str(rule.conditional) for rule in found} == {
         switch_name(slot_name(1), domain) for domain in AB
     }
+
+
+def test_a_group_uses_a_slot_by_one_boolean(tmp_path: Path) -> None:
+    """Each of it what it has: to send, to receive, or both; and nobody else."""
+    rights = Rights(AB | {"gone_t"}, A)
+    group, slot = NamedByContent().group_for(rights), slot_name(0)
+    module = Module({slot: Rights()}, pool=Pool(1, frozenset({"c_t"}), {group: rights}))
+    text = module_text(module, CONTEXTS)
+    policy = query(build(tmp_path, text))
+    assert policy.switches == {slot: Switches(frozenset({"c_t", group}), frozenset())}
+    assert policy.groups == {group: Rights(AB, A)}
+    # One of it is gone, so it is not what its name says.
+    assert loaded_module(policy, CONTEXTS).pool.groups == {}
+
+    whole = Rights(AB, A)
+    group = NamedByContent().group_for(whole)
+    module = replace(module, pool=Pool(1, frozenset({"c_t"}), {group: whole}))
+    text = module_text(module, CONTEXTS)
+    assert loaded_module(query(build(tmp_path, text)), CONTEXTS) == module
+    name = switch_name(slot, group)
+    binary = build(tmp_path, text.replace(f"(boolean {name} false)", f"(boolean {name} true)"))
+    loaded = loaded_module(query(binary), CONTEXTS)
+    assert loaded == replace(module, on={slot: frozenset({group})})
+    assert loaded.users(slot) == whole
+    verify_module(loaded, module)
+    policy = setools.SELinuxPolicy(str(binary))
+    given = {
+        (str(source), permission)
+        for rule in setools.TERuleQuery(policy, tclass=["packet"]).results()
+        if str(rule.target) == slot and _is_conditional(rule) and rule.conditional.evaluate()
+        for source in rule.source.expand()
+        for permission in rule.perms
+    }
+    assert given == {("a_t", "send"), ("b_t", "send"), ("a_t", "recv")}
+
+
+def test_what_another_module_makes_of_a_group_is_found_out(tmp_path: Path) -> None:
+    rights = Rights(AB, A)
+    group, slot = NamedByContent().group_for(rights), slot_name(0)
+    module = Module({slot: Rights()}, pool=Pool(1, frozenset({"c_t"}), {group: rights}))
+    text = module_text(module, CONTEXTS)
+    send, recv = (group_attribute(group, permission) for permission in ("send", "recv"))
+    theirs = f"(typeattributeset {recv} (b_t))"
+    assert loaded_module(query(build(tmp_path, text, theirs)), CONTEXTS).pool.groups == {}
+    name = switch_name(slot, group)
+    for theirs in (
+        f"(allow {send} {slot} (packet (send)))",
+        f"(booleanif {name} (true (allow {send} {slot} (packet (recv)))))",
+        f"(booleanif {name} (false (allow {send} {slot} (packet (send)))))",
+    ):
+        loaded = loaded_module(query(build(tmp_path, text, theirs)), CONTEXTS)
+        with pytest.raises(NotExclusive, match=slot):
+            verify_module(loaded, Module({slot: Rights()}))
 
 
 def _is_conditional(rule: Any) -> bool:

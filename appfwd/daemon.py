@@ -113,7 +113,7 @@ class _Parts:
         """Hear the kernel's records while there is something to hear of."""
         state = self.reconciler.stored.state
         settings = state.settings
-        labels = bool(state.members()) or settings.baseline or settings.bridge is not Bridge.OPEN
+        labels = not state.is_empty or settings.baseline or settings.bridge is not Bridge.OPEN
         self.hearing.listen(audit_records if settings.active and labels else None)
 
     async def store_what_waits(self) -> None:

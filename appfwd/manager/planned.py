@@ -28,13 +28,12 @@ def state_part(before: DesiredState, after: DesiredState, old_ends: Ends, new_en
 
     ``trials_over`` counts what is on trial now and would not be: it would stay, or go, for good.
     """
-    old, new = before.members(), after.members()
     until = {"add": new_ends, "remove": old_ends, "end": new_ends}
-    other_end = {e.grant for e in before.endings ^ after.endings} & old & new
+    ends_differ = {ending.grant for ending in before.endings ^ after.endings}
     members = [
-        *(("remove", member) for member in old - new),
-        *(("end", member) for member in other_end),
-        *(("add", member) for member in new - old),
+        *(("remove", member) for member in before.beyond(after)),
+        *(("end", grant) for grant in ends_differ & before.grants & after.grants),
+        *(("add", member) for member in after.beyond(before)),
     ]
     rows = [
         {"change": change, **_member_row(member, until[change].get(member))}

@@ -9,6 +9,7 @@ from enum import Enum
 from appfwd.model.destination import Destination, Direction
 from appfwd.model.ends import End, Moment
 from appfwd.model.fence import Fence
+from appfwd.model.tracked import Tracked
 
 #: Seconds that an ended grant is remembered for, and how many are.
 ENDED_FOR, ENDED_AT_MOST = 86_400.0, 1000
@@ -149,14 +150,23 @@ class DesiredState:
     endings: frozenset[Ending] = frozenset()
     ended: frozenset[Ended] = frozenset()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guards", Tracked(self.guards))
+        object.__setattr__(self, "grants", Tracked(self.grants))
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is no guard, grant or fence."""
+        return not (self.guards or self.grants or self.fences)
+
     def members(self) -> frozenset[Member]:
         """Return guards, grants and fences."""
-        return self.guards | self.grants | self.fences
+        return frozenset[Member]().union(self.guards, self.grants, self.fences)
 
     def beyond(self, other: DesiredState) -> frozenset[Member]:
         """Return the members that ``other`` has not; quick where most are shared."""
-        new: frozenset[Member] = self.guards - other.guards
-        return new | (self.grants - other.grants) | (self.fences - other.fences)
+        new = (self.guards - other.guards, self.grants - other.grants, self.fences - other.fences)
+        return frozenset[Member]().union(*new)
 
     def fence_of(self, domain: str) -> Fence | None:
         """Return the fence of a domain; there is one at most."""

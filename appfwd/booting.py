@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from appfwd.compiling import Compiling
 from appfwd.core.boot import boot_commands, state_at_boot
 from appfwd.core.machine import Machine
 from appfwd.core.plan import Snapshot
@@ -19,6 +18,7 @@ from appfwd.core.pool import assigned
 from appfwd.core.table import Table
 from appfwd.errors import AppfwdError
 from appfwd.kernel import Kernel
+from appfwd.kernel.compiling import Compiling
 from appfwd.model.slots import switch_name
 from appfwd.model.state import DesiredState
 from appfwd.ports import BootFiles

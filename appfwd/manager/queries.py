@@ -13,6 +13,7 @@ from appfwd.core.rule import Rule
 from appfwd.core.table import Table
 from appfwd.core.who import Uses, kind_of, reaching
 from appfwd.errors import InvalidOption, shown
+from appfwd.kernel.readback import snapshot_of
 from appfwd.manager.parts import PAGE, PLACE, Options, Parts, Row, destination_of
 from appfwd.manager.rows import (
     element_rows,
@@ -28,7 +29,6 @@ from appfwd.model.options import check_options, direction_of, page_of
 from appfwd.model.state import Member
 from appfwd.model.state import place as place_text
 from appfwd.ports import Caller, Rows
-from appfwd.readback import snapshot_of
 
 _LIST = {"kind": str, "domain": str, "direction": str, "ended": bool, **PAGE}
 

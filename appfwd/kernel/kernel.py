@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from appfwd.access import AccessCheck
-from appfwd.compiling import Compiling, compile_supported
 from appfwd.core.compiler import Artefacts
 from appfwd.core.effects import unfenced
 from appfwd.core.foresight import Foresight, foresee
@@ -34,14 +32,16 @@ from appfwd.core.table import Table
 from appfwd.core.verify import verify, verify_exclusive, verify_module
 from appfwd.core.work import Work, work_of
 from appfwd.errors import StoreFailed, VerifyFailed
-from appfwd.machines import Machines
+from appfwd.kernel.access import AccessCheck
+from appfwd.kernel.compiling import Compiling, compile_supported
+from appfwd.kernel.machines import Machines
+from appfwd.kernel.readback import ReadBack, snapshot_of
+from appfwd.kernel.resting import Resting
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.slots import parse_switch
 from appfwd.model.state import DesiredState, Grant
 from appfwd.ports import BootFiles, Elements, Host, ModuleStore, Nft, PolicyReader, Selinux
-from appfwd.readback import ReadBack, snapshot_of
-from appfwd.slots import Resting
 from appfwd.stopwatch import Stopwatch
 from appfwd.turns import Aside
 

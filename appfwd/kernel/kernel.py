@@ -219,18 +219,15 @@ class Kernel:
         first: Snapshot | None = None
         worked = False
         for _ in range(_ROUNDS):
-            machine, wanted = await self._wanted(state, ready)
+            with self.stopwatch.stage("policy"):
+                machine = await self._machine_to_make_for()
             # The table has an owner, so what was found right is right until we write. Were it not,
             # the transaction would fail and all be read anew, or what is read back would differ.
             remembered = None if first or self.table_of is None else self._remembered(machine)
             snapshot = remembered or await self._read(machine)
             first = first or snapshot
-            wanted = self._assigned(wanted, snapshot, machine)
-            # Another module's rule stays whatever ours is, so no load of ours would help.
-            verify_exclusive(snapshot.module, wanted.module)
-            unlabeled = machine.contexts.unlabeled
-            with self.stopwatch.stage("plan"):
-                steps = await self._aside.run(plan, snapshot, wanted, unlabeled, change)
+            goal = (state, machine, ready, change)
+            wanted, steps = await self._aside.run(self._planned, snapshot, *goal)
             if not steps:
                 break
             await self._take(steps, wanted, state, snapshot.table)
@@ -283,14 +280,22 @@ class Kernel:
         """Return what :meth:`make` did last; None where it did nothing, or failed."""
         return await self._aside.run(work_of, *self._did) if self._did else None
 
-    async def _wanted(
-        self, state: DesiredState, ready: Collection[Grant]
-    ) -> tuple[Machine, Artefacts]:
-        """Return the machine, and what ``state`` comes to on it."""
-        with self.stopwatch.stage("policy"):
-            machine = await self._machine_to_make_for()
+    def _planned(
+        self,
+        snapshot: Snapshot,
+        state: DesiredState,
+        machine: Machine,
+        ready: Collection[Grant],
+        change: Fencing,
+    ) -> tuple[Artefacts, Sequence[Step]]:
+        """Return what ``state`` comes to on a machine, and the steps from a snapshot to it."""
         with self.stopwatch.stage("compile"):
-            return machine, await self._aside.run(self._compiling.next, state, machine, ready)
+            wanted = self._compiling.next(state, machine, ready)
+        with self.stopwatch.stage("plan"):
+            wanted = self._assigned(wanted, snapshot, machine)
+            # Another module's rule stays whatever ours is, so no load of ours would help.
+            verify_exclusive(snapshot.module, wanted.module)
+            return wanted, plan(snapshot, wanted, machine.contexts.unlabeled, change)
 
     def _remembered(self, machine: Machine) -> Snapshot | None:
         if self._settled is None or self._settled[0] != machine:
@@ -323,21 +328,24 @@ class Kernel:
                         await self._apply(step, wanted)
 
     async def _verify(self, machine: Machine, wanted: Artefacts, snapshot: Snapshot) -> None:
-        with self.stopwatch.stage("verify"):
-            try:
-                await self._aside.run(verify, snapshot, wanted)
-            except VerifyFailed:
-                log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
-                raise
-        with self.stopwatch.stage("access"):
-            ready = replace(wanted.module, types={**wanted.ready.types, **wanted.module.types})
-            await self._aside.run(self._access.hold, ready, machine.contexts, self._loads_seen)
+        await self._aside.run(self._hold, machine, wanted, snapshot)
         if wanted.module.strict and not self._a.selinux.always_checks():
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)
         self._settled = (machine, snapshot)
         if snapshot.table and snapshot.table.keeps and not snapshot.table.keeping:
             self.at_rest.set()
+
+    def _hold(self, machine: Machine, wanted: Artefacts, snapshot: Snapshot) -> None:
+        with self.stopwatch.stage("verify"):
+            try:
+                verify(snapshot, wanted)
+            except VerifyFailed:
+                log.debug("read back: %s; wanted: %s", snapshot.table, wanted.table)
+                raise
+        with self.stopwatch.stage("access"):
+            ready = replace(wanted.module, types={**wanted.ready.types, **wanted.module.types})
+            self._access.hold(ready, machine.contexts, self._loads_seen)
 
     async def _machine_to_make_for(self) -> Machine:
         self._loads_seen = self._a.selinux.policy_load()

@@ -125,10 +125,12 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
-# make bench [BENCH=changes|latency|packets|ends|prompts]
+# make bench [BENCH="changes latency live rest packets layouts ends prompts"] [HELD=0,1000,10000]
+# HELD: numbers of grants held, for latency; with 100000 it takes long.
+HELD ?= 0,1000,10000
 bench:
 	$(call need,$(GUEST_TOOLS) python3)
-	$(PYTHON) -m tests.bench $(BENCH)
+	APPFWD_BENCH_HELD=$(HELD) $(PYTHON) -m tests.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis

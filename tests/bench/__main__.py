@@ -1,166 +1,114 @@
-"""What a change costs from call to reply, beside the same done by hand as the recipe has it.
+"""Measures in guests: prints tables and ratios, writes build/bench.json and the plot of docs/.
 
-And what it costs with many grants held, what a packet costs, how late grants end, and how soon a
-person is asked: see latency.py, packets.py, ends.py and prompts.py. A word (`changes`, `latency`,
-`packets`, `ends`, `prompts`) measures one alone.
-
-Both sides are commands run in the same guest in the same run, one after the other, alternating, so
-that ratios hold on a noisy machine; seconds count in the guest, the start of the command included.
+A word measures one kind alone; build/bench.json keeps what it has of the others.
 """
 
 import json
-import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from tests.guest.firewall import ROOT, SECONDS, WARM, Firewall, installed_snapshot
-from tests.guest.lab.guest import Guest
-from tests.guest.lab.store import base_snapshot, restore
+from tests.guest.firewall import ROOT
+from tests.guest.lab.store import base_snapshot
 
-from . import ends, latency, packets, prompts
+from . import changes, ends, latency, layouts, live, packets, plot, prompts, rest
 
-FAST_ROUNDS, LOAD_ROUNDS = 10, 3
-PROXY = "10.9.0.5"
-RECIPE = """(type {name}_client_packet_t)
-(roletype object_r {name}_client_packet_t)
-(typeattributeset client_packet_type ({name}_client_packet_t))
-(typeattributeset packet_type ({name}_client_packet_t))
-(typeattributeset cil_gen_require mozilla_t)
-(allow mozilla_t {name}_client_packet_t (packet (send recv)))
-"""
-
-Seconds = dict[str, list[float]]
+Kind = Callable[[], Mapping[str, Any]]
+FIGURES, PLOT = ROOT / "build" / "bench.json", ROOT / "docs" / "bench.svg"
 
 
 def main() -> int:
-    """Measure, print a table, and put the figures into build/bench.json beside other ones."""
+    """Measure what is asked for, or everything."""
     kinds = sys.argv[1:] or [*KINDS]
     if unknown := set(kinds) - KINDS.keys():
         print(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", file=sys.stderr)
         return 2
+    machine = base_snapshot().machine
+    how = f"a guest, {machine.accelerator.value}, {machine.processors} processor"
     for kind in kinds:
-        write(KINDS[kind]())
+        title, measured = KINDS[kind]
+        print(f"\n== {kind}: {title} ({how})", flush=True)
+        begun = time.monotonic()
+        write({**measured(), "guest": how})
+        print(f"   measured in {time.monotonic() - begun:.0f} s", flush=True)
+    values = json.loads(FIGURES.read_text())
+    if plot.has_all(values):
+        PLOT.write_text(plot.latency_plot(values))
+        print(f"\nwritten: {FIGURES}, {PLOT}")
     return 0
 
 
-def changes() -> Mapping[str, object]:
-    """Measure what a change costs."""
-    with restore(installed_snapshot(base_snapshot())) as guest:
-        seconds = measure(Firewall(guest))
-    report(seconds)
-    return figures(seconds)
+def write(found: Mapping[str, Any]) -> None:
+    """Put figures into build/bench.json; those of other kinds that are there stay."""
+    FIGURES.parent.mkdir(exist_ok=True)
+    before = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    FIGURES.write_text(json.dumps({**before, **found}, indent=2) + "\n")
 
 
-def packet_costs() -> Mapping[str, object]:
-    """Measure what a packet costs."""
-    values = packets.figures(packets.measure())
-    packets.report(values)
-    return {"packet": values}
+def _changes() -> Mapping[str, Any]:
+    values = changes.figures(changes.measure())
+    changes.report(values)
+    return values
 
 
-def latencies() -> Mapping[str, object]:
-    """Measure what a change costs with many grants held."""
+def _latency() -> Mapping[str, Any]:
     values = latency.figures(latency.measure())
     latency.report(values)
     return values
 
 
-def lateness() -> Mapping[str, object]:
-    """Measure how late grants end."""
+def _live() -> Mapping[str, Any]:
+    values = live.figures(live.measure())
+    live.report(values)
+    return values
+
+
+def _rest() -> Mapping[str, Any]:
+    values = rest.measure()
+    rest.report(values)
+    return {"daemon": values}
+
+
+def _packets() -> Mapping[str, Any]:
+    values = packets.figures(packets.measure())
+    packets.report(values)
+    return {"packet": values}
+
+
+def _layouts() -> Mapping[str, Any]:
+    values = layouts.figures(layouts.measure())
+    layouts.report(values)
+    return {"layouts": values}
+
+
+def _ends() -> Mapping[str, Any]:
     values = ends.figures(ends.measure())
     ends.report(values)
     return {"ends": values}
 
 
-def promptness() -> Mapping[str, object]:
-    """Measure how soon a person is asked, and an answer is in force."""
+def _prompts() -> Mapping[str, Any]:
     values = prompts.figures(prompts.measure())
     prompts.report(values)
     return {"prompts": values}
 
 
-def write(found: Mapping[str, object]) -> None:
-    """Put figures into build/bench.json; those of other kinds that are there stay."""
-    target = ROOT / "build" / "bench.json"
-    target.parent.mkdir(exist_ok=True)
-    before = json.loads(target.read_text()) if target.exists() else {}
-    target.write_text(json.dumps({**before, **found}, indent=2) + "\n")
-    print(f"\nwritten: {target}")
-
-
-def measure(firewall: Firewall) -> Seconds:
-    """Return the seconds of every kind of act."""
-    seconds: Seconds = {}
-
-    def timed(kind: str, method: str, signature: str, *arguments: str) -> None:
-        took = firewall.call(method, signature, *arguments, "0").seconds
-        seconds.setdefault(kind, []).append(took)
-
-    for number in range(FAST_ROUNDS):
-        place = f"{PROXY}:{4000 + number}"
-        timed("floor", "List", "a{sv}")
-        timed("guard", "Guard", "sa{sv}", place)
-        timed("grant", "Grant", "ssa{sv}", "mozilla_t", place)
-        timed("revoke", "Revoke", "ssa{sv}", "mozilla_t", place)
-    firewall.clear()
-    for number in range(LOAD_ROUNDS):
-        place = f"{PROXY}:{5000 + number}"
-        firewall.guard(place)
-        firewall.grant("mozilla_t", place)
-        timed("grant+load", "Grant", "ssa{sv}", WARM[1 + number], place)
-        seconds.setdefault("recipe", []).append(_recipe(firewall.guest, number))
-    return seconds
-
-
-def _recipe(guest: Guest, number: int) -> float:
-    """Do by hand what one grant does: a module, semodule, an iptables rule."""
-    name = f"bench{number}"
-    guest.write(f"/root/{name}.cil", RECIPE.format(name=name))
-    rule = (
-        f"iptables -t mangle -A OUTPUT -p tcp --dport 3128 -d {PROXY} -j SECMARK "
-        f"--selctx system_u:object_r:{name}_client_packet_t:s0"
-    )
-    command = f"semodule -i /root/{name}.cil && {rule}"
-    return guest.run(command, timeout=SECONDS, check=True).seconds
-
-
-def figures(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Return milliseconds, median and worst, by kind."""
-    return {
-        kind: {"p50_ms": 1e3 * statistics.median(times), "max_ms": 1e3 * max(times)}
-        for kind, times in seconds.items()
-    }
-
-
-def report(seconds: Mapping[str, list[float]]) -> None:
-    """Print the table and the ratios."""
-    values = figures(seconds)
-    titles = {
-        "floor": "a busctl call that changes nothing",
-        "guard": "guard, no policy load",
-        "grant": "grant, no policy load",
-        "revoke": "revoke, no policy load",
-        "grant+load": "grant, with a policy load",
-        "recipe": "the recipe: semodule and iptables",
-    }
-    print(
-        f"{'from call to reply, in the guest':40} {'median ms':>10} {'worst ms':>10} {'rounds':>7}"
-    )
-    for kind, title in titles.items():
-        row = values[kind]
-        count = len(seconds[kind])
-        print(f"{title:40} {row['p50_ms']:10.0f} {row['max_ms']:10.0f} {count:7}")
-    recipe = values["recipe"]["p50_ms"]
-    for kind in ("guard", "grant", "revoke", "grant+load"):
-        print(f"the recipe takes {recipe / values[kind]['p50_ms']:.1f} times as long as {kind}")
-
-
-KINDS: Mapping[str, Callable[[], Mapping[str, object]]] = {
-    "changes": changes,
-    "latency": latencies,
-    "packets": packet_costs,
-    "ends": lateness,
-    "prompts": promptness,
+KINDS: Mapping[str, tuple[str, Kind]] = {
+    "changes": (
+        "one change, beside the same by others; a command each, or one connection",
+        _changes,
+    ),
+    "latency": (
+        "one change over one connection, with grants held; and to have them back",
+        _latency,
+    ),
+    "live": ("from a revoke's call to the last datagram of a flow that is sent meanwhile", _live),
+    "rest": ("the daemon's start, memory, and switches of all its threads at rest", _rest),
+    "packets": ("what a packet costs: iperf3, connections, round trips of datagrams", _packets),
+    "layouts": ("what ways to lay out a map cost, by libnftables in one process", _layouts),
+    "ends": ("how late a grant ends: from its time to the last packet that passed", _ends),
+    "prompts": ("from the kernel's record of a denial to the notification", _prompts),
 }
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 The grants are of services of hosts within a guarded network, so each is a point of its own. A
 change is a call over one connection, from call to reply, so that no start of a program is
-measured; the stages are what the daemon's debug log says of each change.
+measured; the stages are what the daemon's debug log says of each change. $APPFWD_BENCH_HELD has
+the numbers of grants, with commas; so many that applying them takes too long come by the store.
 """
 
 import json
+import os
 import re
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,49 +17,20 @@ from tests.guest.firewall import Firewall, installed_snapshot
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
 
-HELD = (0, 1_000, 10_000)
-ROUNDS, CALLERS, EACH = 30, (1, 10, 100), 2
+from .guests import THERE, ask, bring, words_of
+from .samples import milliseconds
+
+VARIABLE, HELD = "APPFWD_BENCH_HELD", "0,1000,10000"
+#: More come by the store: the daemon is stopped meanwhile, and has them with its start.
+APPLIED_AT_MOST = 10_000
+ROUNDS, CALLERS, EACH = 100, (1, 10, 100), 2
 NETWORK, DOMAIN, OTHER = "10.0.0.0/8", "mozilla_t", "chromium_t"
-SECONDS = 1800.0
-#: A daemon that says what each stage took.
-UNIT = "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd --verbose\nTimeoutStartSec=1800\n"
+SECONDS = 3600.0
+#: A daemon that says what each stage took, and is waited for.
+UNIT = (
+    f"[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd --verbose\nTimeoutStartSec={SECONDS:.0f}\n"
+)
 _STAGE = re.compile(r"(\w+) ([0-9.]+) ms")
-_CALLS = """
-import asyncio, json, sys, time
-sys.path.insert(0, "/usr/lib/python3/dist-packages")
-from appfwd.bus.client import Client
-
-async def timed(client, took, kind, *arguments):
-    begun = time.monotonic()
-    await client.call(kind, *arguments, {})
-    took.setdefault(kind.lower(), []).append(time.monotonic() - begun)
-
-async def main(domain, rounds, callers, each):
-    client = await Client.connect()
-    await client.properties()
-    took, rates = {}, {}
-    for number in range(rounds + 3):
-        place = f"10.255.0.{number}:443/tcp"
-        if number == 3:  # those before load whatever is loaded once
-            took.clear()
-        await timed(client, took, "Guard", place)
-        await timed(client, took, "Grant", domain, place)
-        await timed(client, took, "Revoke", domain, place)
-        await timed(client, took, "Unguard", place)
-
-    async def caller(number):
-        for one in range(each):
-            await client.call("Grant", domain, f"10.254.{number}.{one}:443/tcp", {})
-            await client.call("Revoke", domain, f"10.254.{number}.{one}:443/tcp", {})
-
-    for count in callers:
-        begun = time.monotonic()
-        await asyncio.gather(*(caller(number) for number in range(count)))
-        rates[count] = 2 * each * count / (time.monotonic() - begun)
-    print(json.dumps([took, rates]))
-
-asyncio.run(main(*json.loads(sys.argv[1])))
-"""
 
 
 class Sample(NamedTuple):
@@ -67,46 +39,64 @@ class Sample(NamedTuple):
     seconds: Mapping[str, Sequence[float]]
     per_second: Mapping[str, float]
     stages: Mapping[str, float]
-    apply_s: float
+    apply_s: float | None
     restore_s: float
+    adopt_s: float
     rss_mb: float
-    cpu_s: float
+    peak_mb: float
 
 
-def measure(held: Sequence[int] = HELD) -> dict[int, Sample]:
+def counts() -> tuple[int, ...]:
+    """Return the numbers of grants that are asked for, from the least."""
+    return tuple(sorted(map(int, os.environ.get(VARIABLE, HELD).split(","))))
+
+
+def measure() -> dict[int, Sample]:
     """Return what was measured, by the number of grants held."""
-    samples: dict[int, Sample] = {}
+    held = counts()
     with restore(installed_snapshot(base_snapshot())) as guest:
         guest.run("mkdir -p /etc/systemd/system/appfwd.service.d", check=True)
         guest.write("/etc/systemd/system/appfwd.service.d/bench.conf", UNIT.encode())
         guest.run("systemctl daemon-reload", check=True)
         Firewall(guest).restart()
-        for count in held:
-            samples[count] = _sample(guest, count)
-    return samples
+        return {count: _sample(guest, count, last=count == held[-1]) for count in held}
 
 
-def _sample(guest: Guest, count: int) -> Sample:
+def document(count: int) -> str:
+    """Return the document that has so many grants."""
     places = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:{1 + n % 1000}/tcp" for n in range(count)]
-    document = f'[[guard]]\ndestination = "{NETWORK}"\n'
+    text = f'[[guard]]\ndestination = "{NETWORK}"\n'
     # A domain that is known, as most are.
-    document += f'\n[[grant]]\ndomain = "{OTHER}"\ndestination = "10.253.0.1:443/tcp"\n'
+    text += f'\n[[grant]]\ndomain = "{OTHER}"\ndestination = "10.253.0.1:443/tcp"\n'
     if places:
-        document += f'\n[[grant]]\ndomain = "{DOMAIN}"\ndestination = {json.dumps(places)}\n'
-    guest.write("/root/held.toml", document.encode())
-    applied = _seconds(guest, "appfwctl apply --yes /root/held.toml")
-    restored = _seconds(guest, "systemctl restart appfwd")
-    arguments = json.dumps([OTHER, ROUNDS, CALLERS, EACH])
+        text += f'\n[[grant]]\ndomain = "{DOMAIN}"\ndestination = {json.dumps(places)}\n'
+    return text
+
+
+def _sample(guest: Guest, count: int, *, last: bool) -> Sample:
+    guest.write("/root/held.toml", document(count).encode())
+    applied = None
+    if count <= APPLIED_AT_MOST:
+        bring(guest)
+        words = words_of("patient", "apply", "--yes", "/root/held.toml")
+        applied = _seconds(guest, words)
+        guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
+    else:
+        guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
+        ask(guest, "hold", "/root/held.toml", seconds=SECONDS)
+    guest.run("nft delete table inet appfwd", check=True, timeout=SECONDS)
+    restored = _seconds(guest, ["systemctl", "start", "appfwd"])
+    peak = _memory(guest, "VmHWM")
+    adopted = _seconds(guest, ["systemctl", "restart", "appfwd"])
+    callers = CALLERS if last else ()
     before = guest.run("date +%s.%N", check=True).out.strip()
-    said = guest.run(["python3", "-c", _CALLS, arguments], check=True, timeout=SECONDS).out
-    took, rates = json.loads(said)
-    time.sleep(2)
-    cpu = _idle_cpu(guest)
-    return Sample(took, rates, _stages(guest, before), applied, restored, _rss(guest), cpu)
+    took, rates = ask(guest, "calls", OTHER, ROUNDS, callers, EACH, seconds=SECONDS)
+    rss = _memory(guest, "VmRSS")
+    return Sample(took, rates, _stages(guest, before), applied, restored, adopted, rss, peak)
 
 
-def _seconds(guest: Guest, command: str) -> float:
-    return guest.run(command, check=True, timeout=SECONDS).seconds
+def _seconds(guest: Guest, words: Sequence[str]) -> float:
+    return guest.run(words, check=True, timeout=SECONDS, cwd=THERE).seconds
 
 
 def _stages(guest: Guest, since: str) -> dict[str, float]:
@@ -119,18 +109,10 @@ def _stages(guest: Guest, since: str) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _rss(guest: Guest) -> float:
+def _memory(guest: Guest, which: str) -> float:
     pid = guest.run("systemctl show -P MainPID appfwd", check=True).out.strip()
-    line = guest.run(f"grep VmRSS /proc/{pid}/status", check=True).out
+    line = guest.run(f"grep {which} /proc/{pid}/status", check=True).out
     return int(line.split()[1]) / 1024
-
-
-def _idle_cpu(guest: Guest) -> float:
-    """Return the seconds of processor time in 20 s in which nothing happens."""
-    command = "systemctl show -P CPUUsageNSec appfwd"
-    before = int(guest.run(command, check=True).out)
-    time.sleep(20)
-    return (int(guest.run(command, check=True).out) - before) / 1e9
 
 
 def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
@@ -138,45 +120,49 @@ def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     latency: dict[str, dict[str, dict[str, float]]] = {}
     for count, sample in samples.items():
         for kind, seconds in sample.seconds.items():
-            latency.setdefault(kind, {})[str(count)] = {
-                "p50": 1e3 * statistics.median(seconds),
-                "p99": 1e3 * max(seconds),  # of this few the 99th in a hundred is the last
-            }
-    most = samples[max(samples)]
+            latency.setdefault(kind, {})[str(count)] = milliseconds(seconds)
+    by_count = {str(count): sample for count, sample in samples.items()}
     return {
         "latency_ms": latency,
-        "stages_ms": {str(n): dict(sample.stages) for n, sample in samples.items()},
-        "per_second": most.per_second,
-        "apply_s": {str(n): sample.apply_s for n, sample in samples.items()},
-        "restore_s": {str(n): sample.restore_s for n, sample in samples.items()},
-        "daemon": {
-            "rss_mb": {str(n): sample.rss_mb for n, sample in samples.items()},
-            "idle_cpu_s_in_20": {str(n): sample.cpu_s for n, sample in samples.items()},
+        "stages_ms": {n: dict(sample.stages) for n, sample in by_count.items()},
+        "per_second": by_count[str(max(samples))].per_second,
+        "apply_s": {n: s.apply_s for n, s in by_count.items() if s.apply_s is not None},
+        "restore_s": {n: sample.restore_s for n, sample in by_count.items()},
+        "adopt_s": {n: sample.adopt_s for n, sample in by_count.items()},
+        "memory_mb": {
+            n: {"rss": sample.rss_mb, "peak": sample.peak_mb} for n, sample in by_count.items()
         },
     }
 
 
 def report(values: Mapping[str, Any]) -> None:
     """Print the table, and how it grows."""
-    counts = [*values["restore_s"]]
-    print(
-        f"{'milliseconds, median (worst); grants held:':44}" + "".join(f"{n:>16}" for n in counts)
-    )
+    held = [*values["restore_s"]]
+    title = "milliseconds, median (99th of 100); grants held:"
+    print(f"{title:50}" + "".join(f"{n:>16}" for n in held))
     for kind, by_count in values["latency_ms"].items():
-        cells = [f"{by_count[n]['p50']:.0f} ({by_count[n]['p99']:.0f})" for n in counts]
-        print(f"{kind:44}" + "".join(f"{cell:>16}" for cell in cells))
-    for name in values["stages_ms"][counts[-1]]:
-        cells = [f"{values['stages_ms'][n].get(name, 0):.1f}" for n in counts]
-        print(f"{'  of it: ' + name:44}" + "".join(f"{cell:>16}" for cell in cells))
-    daemon = values["daemon"]
+        cells = [f"{by_count[n]['p50']:.0f} ({by_count[n]['p99']:.0f})" for n in held]
+        print(f"{kind:50}" + "".join(f"{cell:>16}" for cell in cells))
+    for name in values["stages_ms"][held[-1]]:
+        cells = [_share(values["stages_ms"][n], name) for n in held]
+        print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))
+    memory = values["memory_mb"]
     for title, row in (
         ("seconds to apply them as one document", values["apply_s"]),
-        ("seconds from restart to READY", values["restore_s"]),
-        ("the daemon's resident memory, MB", daemon["rss_mb"]),
-        ("its processor seconds in 20 idle ones", daemon["idle_cpu_s_in_20"]),
+        ("seconds from start to READY, no table there", values["restore_s"]),
+        ("seconds from restart to READY, the table there", values["adopt_s"]),
+        ("the daemon's resident memory, MB", {n: memory[n]["rss"] for n in held}),
+        ("its most, after the start without a table, MB", {n: memory[n]["peak"] for n in held}),
     ):
-        print(f"{title:44}" + "".join(f"{row[n]:>16.2f}" for n in counts))
-    first, last = (values["latency_ms"]["grant"][n]["p50"] for n in (counts[0], counts[-1]))
-    print(f"a grant with {counts[-1]} held takes {last / first:.2f} times as long as with none")
+        cells = [f"{row[n]:.2f}" if n in row else "-" for n in held]
+        print(f"{title:50}" + "".join(f"{cell:>16}" for cell in cells))
+    first, last = (values["latency_ms"]["grant"][n]["p50"] for n in (held[0], held[-1]))
+    print(f"a grant with {held[-1]} held takes {last / first:.2f} times as long as with {held[0]}")
     for callers, rate in values["per_second"].items():
-        print(f"{callers} callers: {rate:.0f} changes a second")
+        print(f"{callers} callers, {held[-1]} held: {rate:.0f} changes a second")
+
+
+def _share(stages: Mapping[str, float], name: str) -> str:
+    """Return a stage's milliseconds, and which part of all stages it is."""
+    one = stages.get(name, 0.0)
+    return f"{one:.1f} ({100 * one / sum(stages.values()):.0f} %)"

@@ -12,7 +12,6 @@ or it would put its own table back.
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from appfwd.core.keeping import KEPT
 from tests.guest.firewall import Firewall, installed_snapshot
@@ -20,9 +19,13 @@ from tests.guest.gennetfilter import generate
 from tests.guest.lab.guest import Guest
 from tests.guest.lab.store import base_snapshot, restore
 
-ROUNDS, CELLS = 5, 10_000
-#: A guarded and granted network, whose map gets the other cells.
-NETWORK = "10.8.0.0/16"
+from .guests import ask
+
+ROUNDS = 3
+#: Cells in the map of points, as services of hosts are; and in the map of networks.
+SIZES, NETWORKS = (1_000, 10_000, 100_000), 10_000
+#: A guarded and granted network, and such a point, whose maps get the other cells.
+NETWORK, POINT = "10.8.0.0/16", "10.7.0.1:443/tcp"
 PLACES = {"127.0.0.1": "lo_", "10.9.0.5@peer": ""}
 SECONDS = 300.0
 EMPTY = "flush ruleset\n"
@@ -32,8 +35,16 @@ TITLES = {
     "conntrack": "connections tracked, no label",
     "maps_0": "our table with the baseline",
     "maps_0_each": "  every packet looked up",
-    "maps_10000": f"the same and {CELLS:,} cells",
-    "maps_10000_each": "  every packet looked up",
+    **{
+        f"maps_{size}{suffix}": title.format(size)
+        for size in SIZES
+        for suffix, title in (
+            ("", "the same and {:,} hosts"),
+            ("_each", "  every packet looked up"),
+        )
+    },
+    "networks_10000": f"the same and {NETWORKS:,} networks",
+    "networks_10000_each": "  every packet looked up",
     "linear_1000": f"{RULES:,} nft rules",
     "nft_list": "the generator's nft rules",
     "iptables": "the generator's iptables rules",
@@ -58,8 +69,7 @@ def measure() -> Samples:
         for _ in range(ROUNDS):
             for variant in TITLES:
                 _load(guest, variant)
-                words = ["python3", "/root/traffic.py", *PLACES]
-                said = json.loads(guest.run(words, check=True, timeout=SECONDS).out)
+                said = ask(guest, "traffic", *PLACES, seconds=SECONDS)
                 for place, prefix in PLACES.items():
                     for kind, value in said[place].items():
                         series = samples.setdefault(variant, {}).setdefault(prefix + kind, [])
@@ -91,7 +101,7 @@ def report(values: Figures) -> None:
     for variant, row in values.items():
         cells = [_cell(kind, row[kind], values["none"][kind]) for kind in kinds]
         print(f"{TITLES[variant]:32}" + "".join(f"{cell:>16}" for cell in cells))
-    for variant in ("maps_0", "maps_10000"):
+    for variant in ("maps_0", *(f"maps_{size}" for size in SIZES), "networks_10000"):
         beside = [f"{k} {values[variant][k] / values['conntrack'][k]:.3f}" for k in kinds[:2]]
         more = values[variant]["added_us"] - values["conntrack"]["added_us"]
         print(f"{variant} beside tracking alone: {', '.join(beside)}, {more:+.1f} us a round trip")
@@ -108,14 +118,22 @@ def _prepare(guest: Guest) -> None:
     firewall = Firewall(guest)
     firewall.call("SetBaseline", "ba{sv}", "true", "0")
     _write_table(guest, "maps_0")
-    firewall.guard(NETWORK)
-    firewall.grant("mozilla_t", NETWORK)
-    _write_table(guest, "maps_10000")
-    # Of a place and a port each, disjoint from the network.
-    places = [f"10.{16 + n // 250 % 200}.{n % 250}.{1 + n % 7}" for n in range(CELLS)]
-    keys = [f"{place} . tcp . {1 + n}" for n, place in enumerate(places)]
-    elements = ", ".join(f'{key} : "appfwd_only_mozilla_t_packet_t"' for key in keys)
-    guest.write("/root/cells.nft", f"add element inet appfwd out_guard4 {{ {elements} }}\n")
+    for place in (NETWORK, POINT):
+        firewall.guard(place)
+        firewall.grant("mozilla_t", place)
+    _write_table(guest, "maps_cells")
+    # Of a place and a port each, disjoint from what is there.
+    places = [f"10.{16 + n // 250 % 200}.{n % 250}.{1 + n % 7}" for n in range(max(SIZES))]
+    keys = [f"{place} . tcp . {1 + n % 60_000}" for n, place in enumerate(places)]
+    elements = [f'{key} : "appfwd_only_mozilla_t_packet_t"' for key in keys]
+    for kind, name, sizes in (
+        ("maps", "out_guard_exact4", SIZES),
+        ("networks", "out_guard4", (NETWORKS,)),
+    ):
+        for size in sizes:
+            listed = ", ".join(elements[:size])
+            text = f"add element inet appfwd {name} {{ {listed} }}\n"
+            guest.write(f"/root/{kind}_{size}.nft", text)
     guest.write("/root/conntrack.nft", CONNTRACK)
     guest.write("/root/linear_1000.nft", _linear(places))
     guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
@@ -124,7 +142,6 @@ def _prepare(guest: Guest) -> None:
     lines = [line.split(" ", 1)[1] + "\n" for line in generated.iptables.splitlines()]
     guest.write("/root/iptables.rules", "".join(lines))
     guest.write("/root/none.nft", EMPTY)
-    guest.write("/root/traffic.py", Path(__file__).with_name("traffic.py").read_bytes())
     guest.run("iperf3 -s -D; nsenter --net=/run/netns/peer iperf3 -s -D", check=True)
 
 
@@ -165,11 +182,13 @@ def _load(guest: Guest, variant: str) -> None:
     """Put one variant in the place of whatever there is; connections begin anew with it."""
     if variant == "iptables":
         command = "nft flush ruleset; iptables-restore < /root/iptables.rules"
-    elif variant.startswith("maps"):
+    elif variant.startswith(("maps", "networks")):
         # Libnftables reads its own masks of labels as JSON alone.
-        command = f"nft flush ruleset; nft -j -f /root/{variant}.json"
-        if "10000" in variant:
-            command += "; nft -f /root/cells.nft"
+        kind, size, *each = variant.split("_")
+        table = "_".join(["maps", "cells" if int(size) else "0", *each])
+        command = f"nft flush ruleset; nft -j -f /root/{table}.json"
+        if int(size):
+            command += f"; nft -f /root/{kind}_{size}.nft"
     else:
         command = f"nft -f /root/{variant}.nft"
     guest.run(f"set -e; {command}; conntrack -F 2> /dev/null", check=True, timeout=SECONDS)

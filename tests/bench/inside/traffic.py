@@ -1,4 +1,4 @@
-"""Traffic in a guest, measured from within; run there by packets.py, with nothing but Python.
+"""Traffic in a guest, measured from within, with nothing but Python and iperf3.
 
 Both ends of a connection are sockets of this one process, so that nothing waits for a scheduler:
 what is left is the kernel's work for each packet, and the interpreter's, which is the same always.
@@ -78,10 +78,10 @@ def gbit_a_second(address: str) -> float:
     return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
-def main() -> None:
+def main(*names: str) -> None:
     """Print the figures of each address that is named, as `ADDRESS` or `ADDRESS@NETNS`."""
     figures = {}
-    for name in sys.argv[1:]:
+    for name in names:
         address, _, netns = name.partition("@")
         figures[name] = {
             "gbit_s": gbit_a_second(address),
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*json.loads(sys.argv[1]))

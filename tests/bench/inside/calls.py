@@ -1,0 +1,55 @@
+"""Changes over one connection to the daemon, each from call to reply; and by many at once.
+
+Prints the seconds of each kind, and the changes a second by the number of callers.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from appfwd.bus.client import Client
+
+#: Rounds before those that count: they load whatever is loaded once.
+WARM_UP = 3
+
+
+async def rounds(client: Client, domain: str, count: int) -> dict[str, list[float]]:
+    """Guard, grant, revoke and unguard places, one after the other."""
+    took: dict[str, list[float]] = {}
+    for number in range(WARM_UP + count):
+        place = f"10.255.{number >> 8}.{number & 255}:443/tcp"
+        for kind in ("Guard", "Grant", "Revoke", "Unguard"):
+            words = [domain, place] if kind in ("Grant", "Revoke") else [place]
+            begun = time.monotonic()
+            await client.call(kind, *words, {})
+            if number >= WARM_UP:
+                took.setdefault(kind.lower(), []).append(time.monotonic() - begun)
+    return took
+
+
+async def rate(client: Client, domain: str, callers: int, each: int) -> float:
+    """Return the changes a second when so many grant and revoke at once."""
+
+    async def caller(number: int) -> None:
+        for one in range(each):
+            await client.call("Grant", domain, f"10.254.{number}.{one}:443/tcp", {})
+            await client.call("Revoke", domain, f"10.254.{number}.{one}:443/tcp", {})
+
+    begun = time.monotonic()
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    return 2 * each * callers / (time.monotonic() - begun)
+
+
+async def main(domain: str, count: int, callers: Sequence[int], each: int) -> None:
+    """Measure, and print it."""
+    client = await Client.connect()
+    await client.properties()
+    took = await rounds(client, domain, count)
+    rates = {number: await rate(client, domain, number, each) for number in callers}
+    print(json.dumps([took, rates]))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*json.loads(sys.argv[1])))

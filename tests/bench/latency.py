@@ -2,8 +2,9 @@
 
 The grants are of services of hosts within a guarded network, so each is a point of its own. A
 change is a call over one connection, from call to reply, so that no start of a program is
-measured; the stages are what the daemon's debug log says of each change. $APPFWD_BENCH_HELD has
-the numbers of grants, with commas; so many that applying them takes too long come by the store.
+measured (`read` reads the properties and asks polkit nothing); the stages are what the daemon's
+debug log says of each change. $APPFWD_BENCH_HELD has the numbers of grants, with commas; so many
+that applying them takes too long come by the store.
 """
 
 import json
@@ -146,6 +147,8 @@ def report(values: Mapping[str, Any]) -> None:
     for name in values["stages_ms"][held[-1]]:
         cells = [_share(values["stages_ms"][n], name) for n in held]
         print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))
+    cells = [_others(values, n) for n in held]
+    print(f"{'  of it: bus, polkit, both ends':50}" + "".join(f"{cell:>16}" for cell in cells))
     memory = values["memory_mb"]
     for title, row in (
         ("seconds to apply them as one document", values["apply_s"]),
@@ -160,6 +163,12 @@ def report(values: Mapping[str, Any]) -> None:
     print(f"a grant with {held[-1]} held takes {last / first:.2f} times as long as with {held[0]}")
     for callers, rate in values["per_second"].items():
         print(f"{callers} callers, {held[-1]} held: {rate:.0f} changes a second")
+
+
+def _others(values: Mapping[str, Any], count: str) -> str:
+    """Return what a grant takes beyond the stages."""
+    whole = values["latency_ms"]["grant"][count]["p50"]
+    return f"{whole - sum(values['stages_ms'][count].values()):.1f}"
 
 
 def _share(stages: Mapping[str, float], name: str) -> str:

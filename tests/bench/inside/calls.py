@@ -16,7 +16,7 @@ WARM_UP = 3
 
 
 async def rounds(client: Client, domain: str, count: int) -> dict[str, list[float]]:
-    """Guard, grant, revoke and unguard places, one after the other."""
+    """Guard, grant, revoke and unguard places, and read the properties, one after the other."""
     took: dict[str, list[float]] = {}
     for number in range(WARM_UP + count):
         place = f"10.255.{number >> 8}.{number & 255}:443/tcp"
@@ -26,6 +26,9 @@ async def rounds(client: Client, domain: str, count: int) -> dict[str, list[floa
             await client.call(kind, *words, {})
             if number >= WARM_UP:
                 took.setdefault(kind.lower(), []).append(time.monotonic() - begun)
+        begun = time.monotonic()
+        await client.properties()
+        took.setdefault("read", []).append(time.monotonic() - begun)
     return took
 
 

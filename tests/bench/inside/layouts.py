@@ -20,8 +20,8 @@ TABLE = {"family": "inet", "table": "layouts"}
 ROUNDS, FEW = 15, 3
 #: Seconds that filling may take; of what takes longer no larger one is tried.
 PATIENCE = 20.0
-#: Seconds that one change may take if it is to be repeated as often as the quick ones.
-SLOW = 0.5
+#: Seconds that one added and deleted may take if it is to be repeated often, and at all.
+SLOW, SLOWEST = 0.5, 5.0
 CHUNK = 5_000
 #: The second byte of the address that the datagrams go to.
 SECOND = 9
@@ -230,7 +230,8 @@ def measured(layout: Layout, size: int, netns: str) -> dict[str, float]:
         number = size + len(added)
         added.append(run(layout.add([number])))
         deleted.append(run(layout.delete(number)))
-        rounds = FEW if added[0] + deleted[0] > SLOW else ROUNDS
+        took = added[0] + deleted[0]
+        rounds = ROUNDS if took < SLOW else FEW if took < SLOWEST else 1
     return {
         "fill_s": filling,
         "add_s": statistics.median(added),
@@ -266,7 +267,6 @@ def main(address: str, netns: str, sizes: Sequence[int]) -> None:
                 rows[size] = None
             row = rows[size]
             long = row is None or row["fill_s"] > PATIENCE or row["add_s"] > PATIENCE / 4
-            print(name, size, row, file=sys.stderr, flush=True)
         found[name] = rows
     print(json.dumps(found))
 

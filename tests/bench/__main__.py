@@ -13,6 +13,7 @@ from tests.guest.firewall import ROOT
 from tests.guest.lab.store import base_snapshot
 
 from . import changes, ends, latency, layouts, live, packets, plot, prompts, rest
+from .samples import merged
 
 Kind = Callable[[], Mapping[str, Any]]
 FIGURES, PLOT = ROOT / "build" / "bench.json", ROOT / "docs" / "bench.svg"
@@ -40,10 +41,10 @@ def main() -> int:
 
 
 def write(found: Mapping[str, Any]) -> None:
-    """Put figures into build/bench.json; those of other kinds that are there stay."""
+    """Put figures into build/bench.json; those of other kinds, and sizes, that are there stay."""
     FIGURES.parent.mkdir(exist_ok=True)
     before = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    FIGURES.write_text(json.dumps({**before, **found}, indent=2) + "\n")
+    FIGURES.write_text(json.dumps(merged(before, found), indent=2) + "\n")
 
 
 def _changes() -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -20,3 +21,13 @@ def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
     if len(seconds) >= 100:
         found["p99"] = 1e3 * percentile(seconds, 99)
     return {**found, "max": 1e3 * max(seconds), "rounds": len(seconds)}
+
+
+def merged(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures with those that were found now in the place of those before."""
+    both = {
+        key: merged(before[key], found[key])
+        for key in before.keys() & found.keys()
+        if isinstance(before[key], dict) and isinstance(found[key], dict)
+    }
+    return {**before, **found, **both}

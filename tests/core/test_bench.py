@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.bench import changes, latency, layouts, live, packets, plot
-from tests.bench.samples import milliseconds, percentile
+from tests.bench.samples import merged, milliseconds, percentile
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -28,6 +28,15 @@ def test_the_99th_in_a_hundred_is_told_of_a_hundred_at_least(
     assert ("p99" in found) is has
     assert found["max"] == pytest.approx(count - 1)
     assert found["rounds"] == count
+
+
+def test_what_was_measured_before_stays_beside_what_is_measured_now() -> None:
+    before = {"latency_ms": {"grant": {"0": {"p50": 9, "max": 9}}}, "packet": {"none": {}}}
+    found = {"latency_ms": {"grant": {"0": {"p50": 1}, "1000": {"p50": 2}}}}
+    assert merged(before, found) == {
+        "latency_ms": {"grant": {"0": {"p50": 1, "max": 9}, "1000": {"p50": 2}}},
+        "packet": {"none": {}},
+    }
 
 
 def sample(factor: float, applied: float | None) -> latency.Sample:

@@ -80,16 +80,17 @@ def test_of_every_other_firewall_there_is_a_title() -> None:
 
 
 def values() -> dict[str, object]:
-    kinds = {kind: {"0": {"p50": 10.0}, "1000": {"p50": 20.0}} for kind in plot.KINDS}
+    rows = {"0": {"p50": 10.0, "p99": 15.0}, "1000": {"p50": 20.0, "p99": 30.0}}
+    kinds = {kind: rows for kind, _ in plot.LINES.values()}
     return {"latency_ms": kinds, **{name: {"p50": 100.0} for name in plot.OTHERS}}
 
 
 def test_the_plot_has_a_line_for_each_kind_and_a_level_for_each_other_way() -> None:
     assert plot.has_all(values())
     root = ET.fromstring(plot.latency_plot(values()))  # noqa: S314 - our own text
-    assert len(root.findall(f"{SVG}polyline")) == len(plot.KINDS)
+    assert len(root.findall(f"{SVG}polyline")) == len(plot.LINES)
     texts = [text.text or "" for text in root.findall(f"{SVG}text")]
-    assert {*plot.KINDS, "grants held", "1,000"} <= {*texts}
+    assert {*plot.LINES, "grants held", "1,000"} <= {*texts}
     assert any(text.startswith(plot.OTHERS["recipe_ms"]) for text in texts)
 
 
@@ -102,6 +103,8 @@ def test_twice_the_milliseconds_are_the_same_distance_higher() -> None:
 
 def test_names_do_not_lie_on_each_other() -> None:
     root = ET.fromstring(plot.latency_plot(values()))  # noqa: S314 - our own text
-    right = [t for t in root.findall(f"{SVG}text") if float(t.get("x", "0")) > 570]
+    right = [
+        t for t in root.findall(f"{SVG}text") if float(t.get("x", "0")) > plot.WIDTH - plot.RIGHT
+    ]
     heights = sorted(float(text.get("y", "0")) for text in right)
     assert all(b - a >= 15 for a, b in pairwise(heights))

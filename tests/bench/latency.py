@@ -60,7 +60,8 @@ def measure() -> dict[int, Sample]:
         guest.write("/etc/systemd/system/appfwd.service.d/bench.conf", UNIT.encode())
         guest.run("systemctl daemon-reload", check=True)
         Firewall(guest).restart()
-        return {count: _sample(guest, count, last=count == held[-1]) for count in held}
+        rated = max((count for count in held if count <= APPLIED_AT_MOST), default=None)
+        return {count: _sample(guest, count, CALLERS if count == rated else ()) for count in held}
 
 
 def document(count: int) -> str:
@@ -74,7 +75,7 @@ def document(count: int) -> str:
     return text
 
 
-def _sample(guest: Guest, count: int, *, last: bool) -> Sample:
+def _sample(guest: Guest, count: int, callers: Sequence[int]) -> Sample:
     guest.write("/root/held.toml", document(count).encode())
     applied, peak = None, 0.0
     if count <= APPLIED_AT_MOST:
@@ -90,7 +91,6 @@ def _sample(guest: Guest, count: int, *, last: bool) -> Sample:
     restored = _seconds(guest, ["systemctl", "start", "appfwd"])
     peak = max(peak, _memory(guest, "VmHWM"))
     adopted = _seconds(guest, ["systemctl", "restart", "appfwd"])
-    callers = CALLERS if last else ()
     before = guest.run("date +%s.%N", check=True).out.strip()
     took, rates = ask(guest, "calls", OTHER, ROUNDS, callers, EACH, seconds=SECONDS)
     rss, peak = _memory(guest, "VmRSS"), max(peak, _memory(guest, "VmHWM"))
@@ -127,7 +127,7 @@ def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     return {
         "latency_ms": latency,
         "stages_ms": {n: dict(sample.stages) for n, sample in by_count.items()},
-        "per_second": by_count[str(max(samples))].per_second,
+        "per_second": {n: r for sample in samples.values() for n, r in sample.per_second.items()},
         "apply_s": {n: s.apply_s for n, s in by_count.items() if s.apply_s is not None},
         "restore_s": {n: sample.restore_s for n, sample in by_count.items()},
         "adopt_s": {n: sample.adopt_s for n, sample in by_count.items()},
@@ -160,10 +160,12 @@ def report(values: Mapping[str, Any]) -> None:
     ):
         cells = [f"{row[n]:.2f}" if n in row else "-" for n in held]
         print(f"{title:50}" + "".join(f"{cell:>16}" for cell in cells))
-    first, last = (values["latency_ms"]["grant"][n]["p50"] for n in (held[0], held[-1]))
-    print(f"a grant with {held[-1]} held takes {last / first:.2f} times as long as with {held[0]}")
+    grants = values["latency_ms"]["grant"]
+    for n in held[1:]:
+        times = grants[n]["p50"] / grants[held[0]]["p50"]
+        print(f"a grant with {n} held takes {times:.2f} times as long as with {held[0]}")
     for callers, rate in values["per_second"].items():
-        print(f"{callers} callers, {held[-1]} held: {rate:.0f} changes a second")
+        print(f"{callers} callers at once: {rate:.0f} changes a second")
 
 
 def _others(values: Mapping[str, Any], count: str) -> str:

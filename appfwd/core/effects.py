@@ -31,7 +31,7 @@ class Effect:
 #: Who gains, and who loses.
 _Change = tuple[frozenset[str], frozenset[str]]
 _NOTHING: _Change = (frozenset(), frozenset())
-#: Guards and grants that are few: looking what is near each costs less than cutting all.
+#: Members that are few: looking what is near each costs less than cutting all.
 _FEW = 16
 
 
@@ -114,14 +114,14 @@ class _Voices:
     ) -> Iterator[tuple[Destination, int | None]]:
         """Yield what either state says of where, and nothing of everywhere.
 
-        Where the states are ``alike`` but for guards and grants, and few of those differ, what is
-        said near them is all that matters.
+        Where the states are ``alike`` but for guards, grants and what fences spare, and few of
+        those differ, what is said near them is all that matters.
         """
         for direction in Direction:
             yield Destination(direction, None, Service()), None
         changed = before.beyond(after) | after.beyond(before)
         few = alike and len(changed) <= _FEW
-        around = [one.destination for one in changed if not isinstance(one, Fence)]
+        around = [place for one in changed for place in _places(one)]
         for of_after, state in ((False, before), (True, after)):
             for place, member in placed(state):
                 if not few or any(_near(place, one) for one in around):
@@ -142,6 +142,11 @@ class _Voices:
         said = [self._said[number] for number in numbers if number is not None]
         before = claim_of(member for of_after, member in said if not of_after)
         return before, claim_of(member for of_after, member in said if of_after)
+
+
+def _places(member: Member) -> tuple[Destination, ...]:
+    """Return where something is said by a member; a fence may spare something else than before."""
+    return member.spared() if isinstance(member, Fence) else (member.destination,)
 
 
 def _near(one: Destination, other: Destination) -> bool:

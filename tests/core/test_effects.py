@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from appfwd.core.baseline import baseline_of
 from appfwd.core.boxtext import box_texts
@@ -150,6 +151,29 @@ def test_a_fence_that_goes_gives_back_what_there_was() -> None:
     assert said(fenced, state_of(baseline=True), baseline_policy()) == [
         (("any:80/tcp",), ["a_t"], [])
     ]
+
+
+def test_a_fence_that_spares_something_else_takes_that_alone() -> None:
+    both = frozenset({UNLABELED})
+    fence = Fence("a_t", dns=False, kept=Kept(both, both))
+    spares, spares_not = (
+        replace(state_of(), fences=frozenset({replace(fence, loopback=loopback)}))
+        for loopback in (True, False)
+    )
+    places = ("127.0.0.0/8", "[::1]", "127.0.0.0/8 inbound", "[::1] inbound")
+    assert said(spares, spares_not, make_policy()) == [(places, [], ["a_t"])]
+    assert said(spares_not, spares, make_policy()) == [(places, ["a_t"], [])]
+
+
+@given(states(), st.booleans(), st.booleans(), policies())
+def test_so_they_are_where_fences_spare_something_else(
+    state: DesiredState,
+    loopback: bool,  # noqa: FBT001
+    dns: bool,  # noqa: FBT001
+    policy: LoadedPolicy,
+) -> None:
+    fences = frozenset(replace(one, loopback=loopback, dns=dns) for one in state.fences)
+    hold_the_difference(state, replace(state, fences=fences), policy)
 
 
 @given(destinations())

@@ -33,8 +33,9 @@ class Tracked(frozenset[T]):
 
     def __or__(self, more: AbstractSet[S]) -> Tracked[T | S]:
         """Return these and more."""
-        came = frozenset(more).difference(self)
-        return cast("Tracked[T | S]", self._next(super().__or__(more), came, frozenset()))
+        others = frozenset(more)
+        made = super().__or__(others)
+        return cast("Tracked[T | S]", self._next(made, others.difference(self), frozenset()))
 
     def __sub__(self, others: AbstractSet[object]) -> frozenset[T]:
         """Return these without others."""
@@ -47,7 +48,7 @@ class Tracked(frozenset[T]):
                 return self._came
             return super().__sub__(others)
         went = self.intersection(others)
-        return self._next(super().__sub__(others), frozenset(), went)
+        return self._next(super().__sub__(went), frozenset(), went)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self),)

@@ -51,3 +51,10 @@ def test_those_that_are_tracked_stay_as_they_are_and_can_be_copied() -> None:
         assert same == one
         assert isinstance(same, Tracked)
         assert same - one == frozenset()
+
+
+@given(SMALL, SMALL)
+def test_they_take_any_kind_of_set(start: frozenset[int], others: frozenset[int]) -> None:
+    keys = dict.fromkeys(others).keys()
+    assert Tracked(start) - keys == start - others
+    assert Tracked(start) | keys == start | others

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from appfwd.model.domain import is_packet_type
-from appfwd.model.slots import group_attribute, is_group, is_slot, switch_name
+from appfwd.model.slots import group_attribute, is_group, is_slot, parse_switch, switch_name
 
 _DOMAIN = "domain"
 _CLASS = "packet"
@@ -56,6 +56,7 @@ class _Policy:
             for p in policy.portcons()
         ]
         self.rules = tuple(_packet_rules(policy, setools.TERuletype.allow))
+        self.booleans = {str(b): bool(b.state) for b in policy.bools()}
         self._members: dict[str, frozenset[str]] = {}
 
     def members(self, name: str) -> frozenset[str]:
@@ -78,7 +79,7 @@ class _Policy:
         """Return whom a rule lets use a slot while its boolean is on; None for any other rule."""
         if not is_slot(rule.target):
             return None
-        if rule.source in self.types:
+        if rule.source in self.types and not is_group(rule.source):
             member, wanted = rule.source, {_SEND, _RECV}
         else:
             member, _, permission = rule.source.rpartition("_")
@@ -93,13 +94,20 @@ class _Policy:
         names = (name.removesuffix(f"_{_SEND}") for name in self.attributes)
         return frozenset(filter(is_group, names))
 
-    def switches(self) -> Mapping[str, Mapping[str, bool]]:
-        """Return the members that have a boolean for each slot, and whether it is on."""
-        found: dict[str, dict[str, bool]] = {name: {} for name in self.types if is_slot(name)}
+    def switches(self) -> Mapping[str, tuple[set[str], set[str]]]:
+        """Return the members that a boolean lets use each slot, and those whose boolean is on.
+
+        One that policy lacks may have a boolean that is on: what it gives comes when that one does.
+        """
+        found = {name: (set[str](), set[str]()) for name in self.types if is_slot(name)}
         for rule in self.rules:
             member = self.member(rule)
             if member is not None:
-                found[rule.target][member] = rule.holds
+                found[rule.target][0].add(member)
+        for name in (name for name, is_on in self.booleans.items() if is_on):
+            slot, member = _switch(name)
+            if slot in found:
+                found[slot][1].add(member)
         return found
 
 
@@ -176,9 +184,9 @@ def query(unlabeled: str, bridge: str, fenced: str, loader: str, path: str) -> d
 def _pool(policy: _Policy, sets: _Sets) -> dict[str, Any]:
     """Return the groups, and of each slot who has a boolean for it, and whose is on."""
 
-    def members(names: frozenset[str]) -> tuple[int, list[str]]:
-        groups = frozenset(filter(is_group, names))
-        return sets.of(names - groups), sorted(groups)
+    def members(names: set[str]) -> tuple[int, list[str]]:
+        domains = frozenset(name for name in names & policy.types.keys() if not is_group(name))
+        return sets.of(domains), sorted(names - domains)
 
     return {
         "groups": {
@@ -186,8 +194,7 @@ def _pool(policy: _Policy, sets: _Sets) -> dict[str, Any]:
             for group in sorted(policy.groups())
         },
         "switches": {
-            slot: [members(frozenset(of)), members(frozenset(name for name in of if of[name]))]
-            for slot, of in policy.switches().items()
+            slot: [members(those), members(on)] for slot, (those, on) in policy.switches().items()
         },
     }
 
@@ -229,6 +236,14 @@ def _packet_rules(policy: Any, allow: Any) -> Iterable[_Rule]:
         # The class first, as an object: this sees each of a hundred thousand rules.
         if rule.tclass == packet and rule.ruletype is allow:
             yield _Rule(str(rule.source), str(rule.target), rule.perms, *_condition(rule))
+
+
+def _switch(boolean: str) -> tuple[str, str]:
+    """Return the slot and the member that a boolean is for; nothing of one that is for none."""
+    try:
+        return parse_switch(boolean)
+    except ValueError:
+        return "", ""
 
 
 def _condition(rule: Any) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ from appfwd.model.slots import Switches
 log = logging.getLogger(__name__)
 
 #: Of the answer's form; an answer of another version is not taken.
-VERSION = "4"
+VERSION = "5"
 
 _PROGRAM = "appfwd.adapters.policyprogram"
 #: The program's exit status where there is no policy to read.
@@ -174,7 +174,7 @@ def _decode(answer: Mapping[str, Any]) -> LoadedPolicy:
             for protocol, low, high, port_type in answer["ports"]
         ),
         switches={
-            slot: Switches(*(sets[domains].union(groups) for domains, groups in of))
+            slot: Switches(*(sets[domains].union(others) for domains, others in of))
             for slot, of in answer["switches"].items()
         },
         groups={name: rights(value) for name, value in answer["groups"].items()},

@@ -111,7 +111,9 @@ def _needed(snapshot: Snapshot, resting: Collection[str]) -> frozenset[str]:
     """Return the members that use slots which the table may name, or packets may carry."""
     on, table = snapshot.module.on, snapshot.table
     named = on.keys() if table is None else {*map(table.type_of, table.contexts), *resting}
-    return frozenset[str]().union(*(on[slot] for slot in named if slot in on))
+    members = frozenset[str]().union(*(on[slot] for slot in named if slot in on))
+    # Of who is not enrolled the boolean shall go, or is another module's.
+    return members & snapshot.module.pool.members
 
 
 def _pool(wanted: Artefacts, had: Pool, needed: frozenset[str], *, short: bool) -> Pool:
@@ -185,7 +187,10 @@ class _Free:
 
     def __init__(self, snapshot: Snapshot, resting: Collection[str]) -> None:
         self._on = snapshot.module.on
-        self._left = list(self._idle(snapshot))
+        members = snapshot.module.pool.members
+        # Whom policy has lost, or another module has a boolean for, may come back to its slots.
+        idle = (s for s in self._idle(snapshot) if self._on.get(s, frozenset()) <= members)
+        self._left = list(idle)
         self._resting = frozenset(resting)
 
     @staticmethod

@@ -18,7 +18,10 @@ _SWITCH = re.compile(r"(appfwd_slot_[0-9]{3})_(.+)", re.ASCII)
 
 @dataclass(frozen=True)
 class Switches:
-    """The booleans of one slot: the members that have one, and those whose is on."""
+    """The booleans of one slot: the members that one lets use it, and those whose is on.
+
+    Members that policy has lost may be among the latter alone.
+    """
 
     members: frozenset[str] = frozenset()
     on: frozenset[str] = frozenset()

@@ -21,7 +21,7 @@ from appfwd.core.plan import ApplyTable, LoadModule, SetBooleans, Snapshot, Step
 from appfwd.core.table import Table
 from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
-from appfwd.model.slots import Switches, group_attribute, is_group, is_slot
+from appfwd.model.slots import Switches, group_attribute, is_group, is_slot, parse_switch
 from tests.core.cilreader import Loaded, load
 from tests.core.evaluator import Evaluator
 from tests.core.nftmodel import NftModel
@@ -34,10 +34,10 @@ def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> L
     """Return what a query of a loaded policy answers."""
     ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
     switches = {name: Switches() for name in ours if is_slot(name)}
-    for name, (member, slot) in loaded.switches.items():
-        on = frozenset({member} if loaded.booleans[name] else ())
-        had = switches[slot]
-        switches[slot] = Switches(had.members | {member}, had.on | on)
+    for member, slot in loaded.switches.values():
+        switches[slot] = replace(switches[slot], members=switches[slot].members | {member})
+    for slot, member in (parse_switch(name) for name, is_on in loaded.booleans.items() if is_on):
+        switches[slot] = replace(switches[slot], on=switches[slot].on | {member})
     groups = {
         name: Rights(
             *(frozenset(loaded.members[group_attribute(name, p)]) for p in ("send", "recv"))

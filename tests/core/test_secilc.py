@@ -222,6 +222,31 @@ def test_what_another_module_makes_of_a_group_is_found_out(tmp_path: Path) -> No
             verify_module(loaded, Module({slot: Rights()}))
 
 
+def test_a_boolean_that_is_on_of_one_whom_policy_lost_is_seen(tmp_path: Path) -> None:
+    """It is on when that one is back: of a domain, and of a group of none but such."""
+    gone = frozenset({"gone_t"})
+    group, slot = NamedByContent().group_for(Rights.both(gone)), slot_name(0)
+    pool = Pool(1, A | gone, {group: Rights.both(gone)})
+    text = module_text(Module(pool=pool), CONTEXTS)
+    for member in ("gone_t", group):
+        name = switch_name(slot, member)
+        on = text.replace(f"(boolean {name} false)", f"(boolean {name} true)")
+        for options in ("", "-O"):
+            policy = query(build(tmp_path, on, options=options))
+            assert policy.switches == {slot: Switches(A, frozenset({member}))}
+            assert loaded_module(policy, CONTEXTS).pool == Pool(1, A)
+
+
+def test_a_domain_that_is_named_as_a_group_has_no_part_in_its_boolean(tmp_path: Path) -> None:
+    group, slot = NamedByContent().group_for(Rights.both(AB)), slot_name(0)
+    text = module_text(Module(pool=Pool(1, A, {group: Rights.both(AB)})), CONTEXTS)
+    theirs = f"""(type {group})(roletype object_r {group})
+    (booleanif {switch_name(slot, group)} (true (allow {group} {slot} (packet (send recv)))))"""
+    loaded = loaded_module(query(build(tmp_path, text, theirs)), CONTEXTS)
+    with pytest.raises(NotExclusive, match=group):
+        verify_module(loaded, Module({slot: Rights()}))
+
+
 def _is_conditional(rule: Any) -> bool:
     try:
         return bool(rule.conditional)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from appfwd.core.module import Module, Pool
+from appfwd.core.module import KERNEL_NEEDS, Module, Pool
 from appfwd.core.verify import access_wanted
 from appfwd.errors import VerifyFailed
 from appfwd.model.policy import KernelContexts, Rights
@@ -52,7 +52,7 @@ class AccessCheck:
         self._hold_fences(fenced, contexts)
         few = {slot: _witnesses(module.pool, module.on.get(slot, frozenset())) for slot in slots}
         self._hold_types(Module({**new, **few}), contexts)
-        self._hold_slots({slot: new[slot] for slot in slots}, module.pool)
+        self._hold_slots({slot: new[slot] for slot in slots}, module.pool, contexts)
         self._held.update(new.items())
         self._fenced |= fenced
 
@@ -62,11 +62,17 @@ class AccessCheck:
                 msg = f"The kernel lets {domain} use unlabelled packets, though it is fenced."
                 raise VerifyFailed(msg)
 
-    def _hold_slots(self, slots: Mapping[str, Rights], pool: Pool) -> None:
-        """Hold that no member of the pool may use a slot whose boolean for it is off."""
+    def _hold_slots(
+        self, slots: Mapping[str, Rights], pool: Pool, contexts: KernelContexts
+    ) -> None:
+        """Hold that no member of the pool may use a slot whose boolean for it is off.
+
+        The kernel's own domain may be a member too, and has what it needs of every type.
+        """
         for slot, users in slots.items():
             for domain in sorted(_outside(pool, users.send | users.recv)):
-                if not self._selinux.access(domain, slot).isdisjoint({"send", "recv"}):
+                needed = KERNEL_NEEDS if domain == contexts.kernel else ()
+                if not self._selinux.access(domain, slot).isdisjoint({"send", "recv"} - {*needed}):
                     msg = f"The kernel lets {domain} use {slot}, though its boolean is off."
                     raise VerifyFailed(msg)
 

@@ -25,14 +25,7 @@ from appfwd.model.state import Bridge, DesiredState
 from tests.core import reference
 from tests.core.fakes import FakeKernel
 from tests.core.kernelmodel import KernelModel
-from tests.core.samples import (
-    DOMAINS,
-    baseline_policy,
-    make_policy,
-    points_of,
-    policies,
-    states,
-)
+from tests.core.samples import DOMAINS, make_policy, points_of, policies, states
 from tests.core.stories import state_of
 
 GUARDED = state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"),))
@@ -392,26 +385,3 @@ def test_a_refused_transaction_leaves_the_old_table() -> None:
     with pytest.raises(TableFailed):
         _make(machine, state_of("10.0.0.6"))
     assert machine.model.nft.listing() == before
-
-
-def test_what_the_kernel_needs_of_a_slot_is_no_use_by_a_member_whose_boolean_is_off() -> None:
-    """Its domain may have a grant and be enrolled, or receive by a label and be of a group."""
-    some = (("a_t", "10.0.0.1:80/tcp"), ("b_t", "10.0.0.2:80/tcp"))
-    more = (*some, ("a_t", "10.0.0.2:80/tcp"))
-    one = frozenset({"c_t"})
-    labels = baseline_policy(
-        p_client_packet_t=Rights.both(one), client_packet_t=Rights.both(one | {"kernel_t"})
-    )
-    for policy, before, after in (
-        (
-            make_policy(),
-            state_of("10.0.0.0/24", grants=(*some, ("kernel_t", "10.0.0.3"))),
-            state_of("10.0.0.0/24", grants=(*more, ("kernel_t", "10.0.0.3"))),
-        ),
-        (labels, state_of(grants=some, baseline=True), state_of(grants=more, baseline=True)),
-    ):
-        machine = FakeKernel(policy)
-        _in_a_row(machine, before, after, between=lambda: None)
-        table = machine.model.snapshot().table
-        assert table is not None
-        assert any(is_slot(table.type_of(name)) for name in table.contexts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 from appfwd.core.baseline import Baseline
@@ -42,7 +42,9 @@ class NamedByContent:
         return group_name(_digest(rights))
 
 
+@lru_cache(4096)
 def _digest(rights: Rights) -> str:
+    """Return what a name is made of; each change asks for those of all groups again."""
     text = ",".join(sorted(rights.send)) + ";" + ",".join(sorted(rights.recv))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -159,10 +159,6 @@ class DesiredState:
         """Tell whether there is no guard, grant or fence."""
         return not (self.guards or self.grants or self.fences)
 
-    def members(self) -> frozenset[Member]:
-        """Return guards, grants and fences."""
-        return frozenset[Member]().union(self.guards, self.grants, self.fences)
-
     def beyond(self, other: DesiredState) -> frozenset[Member]:
         """Return the members that ``other`` has not; quick where most are shared."""
         new = (self.guards - other.guards, self.grants - other.grants, self.fences - other.fences)

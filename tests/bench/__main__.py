@@ -47,69 +47,50 @@ def write(found: Mapping[str, Any]) -> None:
     FIGURES.write_text(json.dumps(merged(before, found), indent=2) + "\n")
 
 
-def _changes() -> Mapping[str, Any]:
-    values = changes.figures(changes.measure())
-    changes.report(values)
-    return values
+def _of(kind: Any, key: str = "") -> Kind:
+    """Return what measures a kind, prints its table, and returns its figures, below a key."""
 
+    def measured() -> Mapping[str, Any]:
+        values = kind.figures(kind.measure())
+        kind.report(values)
+        return {key: values} if key else values
 
-def _latency() -> Mapping[str, Any]:
-    values = latency.figures(latency.measure())
-    latency.report(values)
-    return values
-
-
-def _live() -> Mapping[str, Any]:
-    values = live.figures(live.measure())
-    live.report(values)
-    return values
-
-
-def _rest() -> Mapping[str, Any]:
-    values = rest.measure()
-    rest.report(values)
-    return {"daemon": values}
-
-
-def _packets() -> Mapping[str, Any]:
-    values = packets.figures(packets.measure())
-    packets.report(values)
-    return {"packet": values}
-
-
-def _layouts() -> Mapping[str, Any]:
-    values = layouts.figures(layouts.measure())
-    layouts.report(values)
-    return {"layouts": values}
-
-
-def _ends() -> Mapping[str, Any]:
-    values = ends.figures(ends.measure())
-    ends.report(values)
-    return {"ends": values}
-
-
-def _prompts() -> Mapping[str, Any]:
-    values = prompts.figures(prompts.measure())
-    prompts.report(values)
-    return {"prompts": values}
+    return measured
 
 
 KINDS: Mapping[str, tuple[str, Kind]] = {
     "changes": (
         "one change, beside the same by others; a command each, or one connection",
-        _changes,
+        _of(changes),
     ),
     "latency": (
         "one change over one connection, with grants held; and to have them back",
-        _latency,
+        _of(latency),
     ),
-    "live": ("from a revoke's call to the last datagram of a flow that is sent meanwhile", _live),
-    "rest": ("the daemon's start, memory, and switches of all its threads at rest", _rest),
-    "packets": ("what a packet costs: iperf3, connections, round trips of datagrams", _packets),
-    "layouts": ("what ways to lay out a map cost, by libnftables in one process", _layouts),
-    "ends": ("how late a grant ends: from its time to the last packet that passed", _ends),
-    "prompts": ("from the kernel's record of a denial to the notification", _prompts),
+    "live": (
+        "from a revoke's call to the last datagram of a flow that is sent meanwhile",
+        _of(live),
+    ),
+    "rest": (
+        "the daemon's start, memory, and switches of all its threads at rest",
+        _of(rest, "daemon"),
+    ),
+    "packets": (
+        "what a packet costs: iperf3, connections, round trips of datagrams",
+        _of(packets, "packet"),
+    ),
+    "layouts": (
+        "what ways to lay out a map cost, by libnftables in one process",
+        _of(layouts, "layouts"),
+    ),
+    "ends": (
+        "how late a grant ends: from its time to the last packet that passed",
+        _of(ends, "ends"),
+    ),
+    "prompts": (
+        "from the kernel's record of a denial to the notification",
+        _of(prompts, "prompts"),
+    ),
 }
 
 if __name__ == "__main__":

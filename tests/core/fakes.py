@@ -193,7 +193,7 @@ class MemoryStore:
         records = {
             member: self.stored.records.get(member)
             or Record(f"{len(self.stored.records)}-{number}", now, owners[member])
-            for number, member in enumerate(state.members())
+            for number, member in enumerate(state.beyond(DesiredState()))
         }
         self.stored = Stored(state, records)
         return self.stored

@@ -66,11 +66,7 @@ def test_what_fenced_domains_are_granted_is_added_to_all_others(
 
 def test_a_groups_boolean_set_by_hand_is_set_right(firewall: Firewall, guest: Guest) -> None:
     slot = both_granted(firewall)
-    stem = boolean(slot, "appfwd_group_")
-    (name,) = guest.run(
-        f"getsebool -a | grep -o '^{stem}[0-9a-f]* --> on'", check=True
-    ).out.splitlines()
-    name = name.split()[0]
+    name = groups_boolean(guest, slot)
     guest.run(f"setsebool {name} 0", check=True)
     until(f"{name} --> on", f"getsebool {name}", guest)
     holds(guest, *OTHERS, *FENCED)
@@ -82,10 +78,7 @@ def test_a_group_that_another_module_widens_lets_nobody_in_for_long(
     """The audience leaves the slot, whose group's name no longer says who is in it."""
     slot = both_granted(firewall)
     holds(guest, "", *FENCED)
-    found = guest.run(
-        f"getsebool -a | grep '^{boolean(slot, 'appfwd_group_')}.*on$'", check=True
-    ).out
-    group = found.split()[0].removeprefix(f"{slot.removesuffix('_packet_t')}_")
+    group = groups_boolean(guest, slot).removeprefix(boolean(slot, ""))
     rule = f"(typeattributeset {group}_send (named_t))(typeattributeset {group}_recv (named_t))"
     guest.write("/root/theirs.cil", rule.encode())
     guest.run("semodule -X 450 -i /root/theirs.cil", timeout=SECONDS, check=True)

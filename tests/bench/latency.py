@@ -2,9 +2,10 @@
 
 The grants are of services of hosts within a guarded network, so each is a point of its own. A
 change is a call over one connection, from call to reply, so that no start of a program is
-measured (`read` reads the properties and asks polkit nothing); the stages are what the daemon's
-debug log says of each change. $APPFWD_BENCH_HELD has the numbers of grants, with commas; so many
-that applying them takes too long come by the store.
+measured (`read` reads the properties and asks polkit nothing). It is in force when the kernel tells
+of its transaction, before it is read back, stored and told. The stages are what the daemon's debug
+log says of each change. $APPFWD_BENCH_HELD has the numbers of grants, with commas; so many that
+applying them takes too long come by the store.
 """
 
 import json
@@ -38,6 +39,7 @@ class Sample(NamedTuple):
     """What was measured with some grants held."""
 
     seconds: Mapping[str, Sequence[float]]
+    in_force: Mapping[str, Sequence[float]]
     per_second: Mapping[str, float]
     stages: Mapping[str, float]
     apply_s: float | None
@@ -92,9 +94,10 @@ def _sample(guest: Guest, count: int, callers: Sequence[int]) -> Sample:
     peak = max(peak, _memory(guest, "VmHWM"))
     adopted = _seconds(guest, ["systemctl", "restart", "appfwd"])
     before = guest.run("date +%s.%N", check=True).out.strip()
-    took, rates = ask(guest, "calls", OTHER, ROUNDS, callers, EACH, seconds=SECONDS)
+    took, in_force, rates = ask(guest, "calls", OTHER, ROUNDS, callers, EACH, seconds=SECONDS)
     rss, peak = _memory(guest, "VmRSS"), max(peak, _memory(guest, "VmHWM"))
-    return Sample(took, rates, _stages(guest, before), applied, restored, adopted, rss, peak)
+    stages = _stages(guest, before)
+    return Sample(took, in_force, rates, stages, applied, restored, adopted, rss, peak)
 
 
 def _seconds(guest: Guest, words: Sequence[str]) -> float:
@@ -119,13 +122,10 @@ def _memory(guest: Guest, which: str) -> float:
 
 def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     """Return milliseconds by kind and count, and the rest by count."""
-    latency: dict[str, dict[str, dict[str, float]]] = {}
-    for count, sample in samples.items():
-        for kind, seconds in sample.seconds.items():
-            latency.setdefault(kind, {})[str(count)] = milliseconds(seconds)
     by_count = {str(count): sample for count, sample in samples.items()}
     return {
-        "latency_ms": latency,
+        "latency_ms": _by_kind({n: sample.seconds for n, sample in by_count.items()}),
+        "in_force_ms": _by_kind({n: sample.in_force for n, sample in by_count.items()}),
         "stages_ms": {n: dict(sample.stages) for n, sample in by_count.items()},
         "per_second": {n: r for sample in samples.values() for n, r in sample.per_second.items()},
         "apply_s": {n: s.apply_s for n, s in by_count.items() if s.apply_s is not None},
@@ -137,14 +137,25 @@ def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     }
 
 
+def _by_kind(
+    samples: Mapping[str, Mapping[str, Sequence[float]]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for count, kinds in samples.items():
+        for kind, seconds in kinds.items():
+            found.setdefault(kind, {})[count] = milliseconds(seconds)
+    return found
+
+
 def report(values: Mapping[str, Any]) -> None:
     """Print the table, and how it grows."""
     held = [*values["restore_s"]]
     title = "milliseconds, median (99th of 100); grants held:"
     print(f"{title:50}" + "".join(f"{n:>16}" for n in held))
-    for kind, by_count in values["latency_ms"].items():
-        cells = [f"{by_count[n]['p50']:.0f} ({by_count[n]['p99']:.0f})" for n in held]
-        print(f"{kind:50}" + "".join(f"{cell:>16}" for cell in cells))
+    for key, words in (("in_force_ms", "{} in force"), ("latency_ms", "{}'s reply")):
+        for kind, by_count in values[key].items():
+            cells = [f"{by_count[n]['p50']:.1f} ({by_count[n]['p99']:.1f})" for n in held]
+            print(f"{words.format(kind):50}" + "".join(f"{cell:>16}" for cell in cells))
     for name in values["stages_ms"][held[-1]]:
         cells = [_share(values["stages_ms"][n], name) for n in held]
         print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))

@@ -41,12 +41,16 @@ def test_what_was_measured_before_stays_beside_what_is_measured_now() -> None:
 
 def sample(factor: float, applied: float | None) -> latency.Sample:
     seconds = {kind: [factor * n / 1000 for n in range(100)] for kind in ("guard", "grant")}
-    return latency.Sample(seconds, {"1": 5.0}, {"nft": 10.0}, applied, 4.0, 3.0, 50.0, 60.0)
+    in_force = {kind: [each / 2 for each in times] for kind, times in seconds.items()}
+    return latency.Sample(
+        seconds, in_force, {"1": 5.0}, {"nft": 10.0}, applied, 4.0, 3.0, 50.0, 60.0
+    )
 
 
 def test_figures_of_latency_have_the_keys_that_are_promised() -> None:
     found = latency.figures({0: sample(1, 2.0), 100_000: sample(3, None)})
     assert found["latency_ms"]["grant"]["100000"]["p99"] == pytest.approx(3 * 98)
+    assert found["in_force_ms"]["grant"]["100000"]["p99"] == pytest.approx(3 * 98 / 2)
     assert found["restore_s"] == {"0": 4.0, "100000": 4.0}
     assert found["apply_s"] == {"0": 2.0}  # the other came by the store
     assert found["per_second"] == {"1": 5.0}

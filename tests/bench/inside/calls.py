@@ -1,6 +1,7 @@
 """Changes over one connection to the daemon, each from call to reply; and by many at once.
 
-Prints the seconds of each kind, and the changes a second by the number of callers.
+Prints the seconds of each kind to the reply, and to when it was in force; and the changes a second
+by the number of callers.
 """
 
 import asyncio
@@ -11,25 +12,33 @@ from collections.abc import Sequence
 
 from appfwd.bus.client import Client
 
+from .commits import Commits
+
+Took = dict[str, list[float]]
+
 #: Rounds before those that count: they load whatever is loaded once.
 WARM_UP = 3
 
 
-async def rounds(client: Client, domain: str, count: int) -> dict[str, list[float]]:
+async def rounds(client: Client, domain: str, count: int, commits: Commits) -> tuple[Took, Took]:
     """Guard, grant, revoke and unguard places, and read the properties, one after the other."""
-    took: dict[str, list[float]] = {}
+    took: Took = {}
+    in_force: Took = {}
     for number in range(WARM_UP + count):
         place = f"10.255.{number >> 8}.{number & 255}:443/tcp"
         for kind in ("Guard", "Grant", "Revoke", "Unguard"):
             words = [domain, place] if kind in ("Grant", "Revoke") else [place]
             begun = time.monotonic()
             await client.call(kind, *words, {})
+            replied = time.monotonic()
+            committed = commits.last(begun, replied)
             if number >= WARM_UP:
-                took.setdefault(kind.lower(), []).append(time.monotonic() - begun)
+                took.setdefault(kind.lower(), []).append(replied - begun)
+                in_force.setdefault(kind.lower(), []).append(committed - begun)
         begun = time.monotonic()
         await client.properties()
         took.setdefault("read", []).append(time.monotonic() - begun)
-    return took
+    return took, in_force
 
 
 async def rate(client: Client, domain: str, callers: int, each: int) -> float:
@@ -47,11 +56,12 @@ async def rate(client: Client, domain: str, callers: int, each: int) -> float:
 
 async def main(domain: str, count: int, callers: Sequence[int], each: int) -> None:
     """Measure, and print it."""
-    client = await Client.connect()
-    await client.properties()
-    took = await rounds(client, domain, count)
+    with Commits() as commits:
+        client = await Client.connect()
+        await client.properties()
+        took, in_force = await rounds(client, domain, count, commits)
     rates = {number: await rate(client, domain, number, each) for number in callers}
-    print(json.dumps([took, rates]))
+    print(json.dumps([took, in_force, rates]))
 
 
 if __name__ == "__main__":

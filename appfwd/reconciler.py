@@ -86,7 +86,9 @@ class Reconciler:
             StoreFailed: the desired state cannot be read.
 
         """
-        self._stored = await self._store.load()
+        stopwatch = self._kernel.stopwatch = Stopwatch()
+        with stopwatch.stage("stored"):
+            self._stored = await self._store.load()
         before = self._stored
         state = self._due()(before.state).begun(self._clock(), self._now())
         try:
@@ -97,6 +99,7 @@ class Reconciler:
                 self._tell_ended(before.state)
             self.problem = None
             self.on_settled(self._stored.state)
+            log.debug("restored: %s", stopwatch)
         except AppfwdError as error:
             self.problem = error
             log.error("could not restore the stored state: %s", error)

@@ -12,7 +12,7 @@ from typing import Any
 from tests.guest.firewall import ROOT
 from tests.guest.lab.store import base_snapshot
 
-from . import changes, ends, latency, layouts, live, packets, plot, prompts, rest
+from . import changes, ends, latency, layouts, live, native, packets, plot, prompts, rest
 from .samples import merged
 
 Kind = Callable[[], Mapping[str, Any]]
@@ -29,7 +29,8 @@ def main() -> int:
     how = f"a guest, {machine.accelerator.value}, {machine.processors} processor"
     for kind in kinds:
         title, measured = KINDS[kind]
-        print(f"\n== {kind}: {title} ({how})", flush=True)
+        where = "no guest" if kind == "native" else how
+        print(f"\n== {kind}: {title} ({where})", flush=True)
         begun = time.monotonic()
         write({**measured(), "guest": how})
         print(f"   measured in {time.monotonic() - begun:.0f} s", flush=True)
@@ -66,6 +67,10 @@ KINDS: Mapping[str, tuple[str, Kind]] = {
     "latency": (
         "one change over one connection, with grants held; and to have them back",
         _of(latency),
+    ),
+    "native": (
+        "the same changes on this machine itself; the kernel's side is stood in for",
+        _of(native, "native"),
     ),
     "live": (
         "from a revoke's call to the last datagram of a flow that is sent meanwhile",

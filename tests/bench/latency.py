@@ -42,6 +42,7 @@ class Sample(NamedTuple):
     in_force: Mapping[str, Sequence[float]]
     per_second: Mapping[str, float]
     stages: Mapping[str, float]
+    adopt_stages: Mapping[str, float]
     apply_s: float | None
     restore_s: float
     adopt_s: float
@@ -92,22 +93,28 @@ def _sample(guest: Guest, count: int, callers: Sequence[int]) -> Sample:
     guest.run("nft delete table inet appfwd", check=True, timeout=SECONDS)
     restored = _seconds(guest, ["systemctl", "start", "appfwd"])
     peak = max(peak, _memory(guest, "VmHWM"))
+    before = _now(guest)
     adopted = _seconds(guest, ["systemctl", "restart", "appfwd"])
-    before = guest.run("date +%s.%N", check=True).out.strip()
+    adopting = _stages(guest, "restored", before)
+    before = _now(guest)
     took, in_force, rates = ask(guest, "calls", OTHER, ROUNDS, callers, EACH, seconds=SECONDS)
     rss, peak = _memory(guest, "VmRSS"), max(peak, _memory(guest, "VmHWM"))
-    stages = _stages(guest, before)
-    return Sample(took, in_force, rates, stages, applied, restored, adopted, rss, peak)
+    stages = _stages(guest, "1 changes", before)
+    return Sample(took, in_force, rates, stages, adopting, applied, restored, adopted, rss, peak)
 
 
 def _seconds(guest: Guest, words: Sequence[str]) -> float:
     return guest.run(words, check=True, timeout=SECONDS, cwd=THERE).seconds
 
 
-def _stages(guest: Guest, since: str) -> dict[str, float]:
-    """Return the median milliseconds of each stage of the changes made alone."""
+def _now(guest: Guest) -> str:
+    return guest.run("date +%s.%N", check=True).out.strip()
+
+
+def _stages(guest: Guest, title: str, since: str) -> dict[str, float]:
+    """Return the median milliseconds of each stage that the log tells of under a title."""
     found: dict[str, list[float]] = {}
-    words = f"journalctl -u appfwd -o cat --no-pager --since @{since} | grep '^1 changes: '"
+    words = f"journalctl -u appfwd -o cat --no-pager --since @{since} | grep '^{title}: '"
     for line in guest.run(words, check=True, timeout=SECONDS).out.splitlines():
         for name, value in _STAGE.findall(line):
             found.setdefault(name, []).append(float(value))
@@ -124,12 +131,13 @@ def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     """Return milliseconds by kind and count, and the rest by count."""
     by_count = {str(count): sample for count, sample in samples.items()}
     return {
-        "latency_ms": _by_kind({n: sample.seconds for n, sample in by_count.items()}),
-        "in_force_ms": _by_kind({n: sample.in_force for n, sample in by_count.items()}),
+        "latency_ms": by_kind({n: sample.seconds for n, sample in by_count.items()}),
+        "in_force_ms": by_kind({n: sample.in_force for n, sample in by_count.items()}),
         "stages_ms": {n: dict(sample.stages) for n, sample in by_count.items()},
         "per_second": {n: r for sample in samples.values() for n, r in sample.per_second.items()},
         "apply_s": {n: s.apply_s for n, s in by_count.items() if s.apply_s is not None},
         "restore_s": {n: sample.restore_s for n, sample in by_count.items()},
+        "adopt_stages_ms": {n: dict(sample.adopt_stages) for n, sample in by_count.items()},
         "adopt_s": {n: sample.adopt_s for n, sample in by_count.items()},
         "memory_mb": {
             n: {"rss": sample.rss_mb, "peak": sample.peak_mb} for n, sample in by_count.items()
@@ -137,9 +145,10 @@ def figures(samples: Mapping[int, Sample]) -> dict[str, Any]:
     }
 
 
-def _by_kind(
+def by_kind(
     samples: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> dict[str, dict[str, dict[str, float]]]:
+    """Return milliseconds by kind and count, of seconds by count and kind."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for count, kinds in samples.items():
         for kind, seconds in kinds.items():
@@ -147,15 +156,20 @@ def _by_kind(
     return found
 
 
+def print_kinds(kinds: Mapping[str, Mapping[str, Mapping[str, float]]], words: str) -> None:
+    """Print a row for each kind, with a cell for each count."""
+    for kind, by_count in kinds.items():
+        cells = [f"{one['p50']:.1f} ({one['p99']:.1f})" for one in by_count.values()]
+        print(f"{words.format(kind):50}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def report(values: Mapping[str, Any]) -> None:
     """Print the table, and how it grows."""
     held = [*values["restore_s"]]
     title = "milliseconds, median (99th of 100); grants held:"
     print(f"{title:50}" + "".join(f"{n:>16}" for n in held))
-    for key, words in (("in_force_ms", "{} in force"), ("latency_ms", "{}'s reply")):
-        for kind, by_count in values[key].items():
-            cells = [f"{by_count[n]['p50']:.1f} ({by_count[n]['p99']:.1f})" for n in held]
-            print(f"{words.format(kind):50}" + "".join(f"{cell:>16}" for cell in cells))
+    print_kinds(values["in_force_ms"], "{} in force")
+    print_kinds(values["latency_ms"], "{}'s reply")
     for name in values["stages_ms"][held[-1]]:
         cells = [_share(values["stages_ms"][n], name) for n in held]
         print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))
@@ -171,6 +185,9 @@ def report(values: Mapping[str, Any]) -> None:
     ):
         cells = [f"{row[n]:.2f}" if n in row else "-" for n in held]
         print(f"{title:50}" + "".join(f"{cell:>16}" for cell in cells))
+    print(f"of the restart with {held[-1]} held, seconds:")
+    for name, one in values["adopt_stages_ms"][held[-1]].items():
+        print(f"  {name} {one / 1e3:.2f}")
     grants = values["latency_ms"]["grant"]
     for n in held[1:]:
         times = grants[n]["p50"] / grants[held[0]]["p50"]

@@ -101,6 +101,11 @@ class Control:
     async def do_reached(self) -> Mapping[str, int]:
         return dict(self.faults.reached)
 
+    async def do_commits(self) -> list[float]:
+        """Return when the transactions were done that nobody asked about before."""
+        commits, self.nft.commits = self.nft.commits, []
+        return list(commits)
+
     async def do_clear(self) -> None:
         """Forget what was reached."""
         self.faults.reached.clear()

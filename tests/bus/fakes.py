@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -101,6 +102,8 @@ class FakeNft:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.elements: dict[str, dict[str, Any]] = {}
         self.rules: dict[str, list[Json]] = {}
+        #: When each transaction that began no epoch was done, of CLOCK_MONOTONIC.
+        self.commits: list[float] = []
 
     async def run(self, commands: Sequence[Json]) -> None:
         await self._faults.at("keep" if _begins_epoch(commands) else "nft")
@@ -108,6 +111,8 @@ class FakeNft:
             ((verb, what),) = command.items()
             ((kind, value),) = what.items()
             self._one(verb, kind, value)
+        if not _begins_epoch(commands):
+            self.commits.append(time.monotonic())
 
     def _one(self, verb: str, kind: str, value: dict[str, Any]) -> None:
         if kind == "table":

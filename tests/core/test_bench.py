@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.bench import changes, latency, layouts, live, packets, plot
+from tests.bench import changes, latency, layouts, live, native, packets, plot
 from tests.bench.samples import merged, milliseconds, percentile
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,7 +43,7 @@ def sample(factor: float, applied: float | None) -> latency.Sample:
     seconds = {kind: [factor * n / 1000 for n in range(100)] for kind in ("guard", "grant")}
     in_force = {kind: [each / 2 for each in times] for kind, times in seconds.items()}
     return latency.Sample(
-        seconds, in_force, {"1": 5.0}, {"nft": 10.0}, applied, 4.0, 3.0, 50.0, 60.0
+        seconds, in_force, {"1": 5.0}, {"nft": 10.0}, {"list": 9.0}, applied, 4.0, 3.0, 50.0, 60.0
     )
 
 
@@ -56,6 +56,17 @@ def test_figures_of_latency_have_the_keys_that_are_promised() -> None:
     assert found["per_second"] == {"1": 5.0}
 
 
+def test_natively_each_change_has_two_times(capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = sample(1, None), sample(2, None)
+    samples = {0: (one.seconds, one.in_force), 10_000: (other.seconds, other.in_force)}
+    found = native.figures(samples)
+    assert found["reply_ms"]["grant"]["10000"]["p99"] == pytest.approx(2 * 98)
+    assert found["in_force_ms"]["grant"]["10000"]["p99"] == pytest.approx(98)
+    found["reply_ms"]["read"] = {held: {"p50": 10.0, "p99": 20.0} for held in ("0", "10000")}
+    native.report(found)
+    assert "with 10000 held a grant is in force after 5.0 times" in capsys.readouterr().out
+
+
 def test_the_last_packet_is_told_from_the_call_and_beside_the_reply() -> None:
     found = live.figures([(10.0, 10.3, 10.1, 500), (20.0, 20.3, 20.2, 400)])
     assert found["revoke_to_last_packet_ms"] == pytest.approx(150)
@@ -63,7 +74,7 @@ def test_the_last_packet_is_told_from_the_call_and_beside_the_reply() -> None:
     assert found["revoke_live"]["least_passed"] == 400
 
 
-def test_an_added_time_is_beside_that_of_no_table_in_the_same_round() -> None:
+def test_of_what_is_measured_in_rounds_the_best_counts() -> None:
     kinds = {f"{prefix}{kind}": [1.0, 1.0] for prefix in ("", "lo_") for kind in ("gbit_s", "us")}
     found = packets.figures({"none": {**kinds, "us": [1, 9]}, "maps_0": {**kinds, "us": [3, 11]}})
     assert found["maps_0"]["added_us"] == 2

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from appfwd.bus.client import Client
 
@@ -16,11 +17,18 @@ from .commits import Commits
 
 Took = dict[str, list[float]]
 
+
+class Clock(Protocol):
+    """Whoever knows when changes came into force."""
+
+    def last(self, begun: float, end: float) -> float: ...
+
+
 #: Rounds before those that count: they load whatever is loaded once.
 WARM_UP = 3
 
 
-async def rounds(client: Client, domain: str, count: int, commits: Commits) -> tuple[Took, Took]:
+async def rounds(client: Client, domain: str, count: int, commits: Clock) -> tuple[Took, Took]:
     """Guard, grant, revoke and unguard places, and read the properties, one after the other."""
     took: Took = {}
     in_force: Took = {}

@@ -13,15 +13,26 @@ from hypothesis import strategies as st
 
 from appfwd.core import pool
 from appfwd.core.compiler import compile_state
-from appfwd.core.plan import plan
+from appfwd.core.plan import LoadModule, plan
 from appfwd.core.pool import assigned
 from appfwd.core.verify import verify
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import DesiredState
 from tests.core.kernelmodel import KernelModel
 from tests.core.samples import CONTEXTS, KERNEL, UNLABELED, baseline_policy, make_policy
-from tests.core.test_plan import steps_to, wanted_of
-from tests.core.test_pool import ALL, PAIRS, WORLDS, World, closed, guarded, slots_of
+from tests.core.stories import point
+from tests.core.test_plan import bring, steps_to, wanted_of
+from tests.core.test_pool import (
+    ALL,
+    PAIRS,
+    WORLDS,
+    World,
+    closed,
+    everybody,
+    guarded,
+    kinds,
+    slots_of,
+)
 
 DOMAINS = frozenset({"a_t", "b_t", "c_t"})
 _SOME = st.frozensets(st.sampled_from(sorted(DOMAINS)))
@@ -131,6 +142,19 @@ def test_nobody_gets_in_by_a_slot_whoever_comes_and_goes(
             state = state_with(*grants)
             watched.go(state, taken, rested=rested)
         watched.done(state)
+
+
+def test_a_slot_that_another_module_lets_somebody_use_is_passed_over() -> None:
+    kernel = everybody()
+    both = guarded(("a_t", "10.0.0.5"), ("b_t", "10.0.0.5"))
+    bring(kernel, both)
+    (slot,) = slots_of(kernel).values()
+    bring(kernel, guarded())  # the booleans are still on, so that slot would come first
+    kernel.install(f"{kernel.module}(allow c_t {slot} (packet (send)))\n")
+    assert LoadModule not in kinds(bring(kernel, both))
+    (other,) = slots_of(kernel).values()
+    assert other != slot
+    assert not kernel.view().allowed("c_t", point("10.0.0.5:80/tcp"))
 
 
 def test_one_who_comes_back_finds_no_boolean_on_of_a_slot_that_is_anothers() -> None:

@@ -112,20 +112,22 @@ def test_booleans_outlast_others_policy_loads_and_the_daemon(
 
 def test_another_module_that_uses_a_slot_is_found_out(firewall: Firewall, guest: Guest) -> None:
     slot = two(firewall)
-    firewall.revoke("named_t", PLACE)  # the slot is free, and still theirs
     name = boolean(slot, "mozilla_t")
     rule = f"(booleanif {name} (true (allow irc_t {slot} (packet (send recv)))))"
     guest.write("/root/theirs.cil", rule.encode())
     guest.run("semodule -X 450 -i /root/theirs.cil", timeout=SECONDS, check=True)
     try:
-        result = firewall.call("Grant", "ssa{sv}", "named_t", PLACE, "0", check=False)
+        result = firewall.call("Guard", "sa{sv}", "192.0.2.1", "0", check=False)
         assert result.rc != 0
         assert f"Another policy module opens packets of type {slot}" in result.err
+        # Without its audience the slot is free, and is passed over for the next.
+        firewall.revoke("named_t", PLACE)
         holds(guest, "mozilla_t")
+        firewall.grant("named_t", PLACE)
+        assert slot not in slots(firewall)
+        holds(guest, "mozilla_t", "named_t")
     finally:
         guest.run("semodule -X 450 -r theirs", timeout=SECONDS, check=True)
-    firewall.grant("named_t", PLACE)
-    holds(guest, "mozilla_t", "named_t")
 
 
 def test_more_audiences_than_slots(firewall: Firewall, guest: Guest) -> None:

@@ -114,6 +114,11 @@ def _explain(error: str) -> str:
             "SELinux does not let appfwd label packets with its types (permission relabelto); "
             "'ausearch -m avc' or 'dmesg' shows the denial."
         )
+    if "Operation not supported" in error:
+        return (
+            "The kernel was built without a part that the table needs: nf_tables with inet, "
+            "conntrack with secmark and labels, XFRM; see 'Install it' in the README."
+        )
     if "Invalid argument" in error:
         return "The kernel refused the table: a label is not in its policy, or it lacks a feature."
     return "The kernel refused the nftables transaction; the journal of appfwd has its words."

@@ -125,12 +125,11 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
-# make bench [BENCH="changes latency live rest packets layouts ends prompts"] [HELD=0,1000,10000]
+# make bench [BENCH="changes latency native live rest packets layouts ends prompts"] [HELD=0,1000,10000]
 # HELD: numbers of grants held, for latency; with 100000 it takes long.
 HELD ?= 0,1000,10000
-bench:
-	$(call need,$(GUEST_TOOLS) python3)
-	APPFWD_BENCH_HELD=$(HELD) $(PYTHON) -m tests.bench $(BENCH)
+bench: tools
+	APPFWD_BENCH_HELD=$(HELD) $(VENV)/bin/python -m tests.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis

@@ -64,6 +64,7 @@ class _Parts:
     """What the daemon is made of, its state in one folder."""
 
     selinux: SelinuxFs
+    nft: LibNft
     kernel: Kernel
     reconciler: Reconciler
     keeper: Keeper
@@ -76,14 +77,14 @@ class _Parts:
 
     @classmethod
     def of(cls, state: Path) -> _Parts:
-        selinux = SelinuxFs()
+        selinux, nft = SelinuxFs(), LibNft()
         contexts = selinux.contexts()
         answer = state / "policy-answer.json"
         ours = (BRIDGE_ATTRIBUTE, FENCED_ATTRIBUTE)
         policy = PolicyQuery(Names(contexts.unlabeled, *ours, contexts.loader), cache=answer)
         modules = Semodule(state / "policy")
         files = StateFolderBootFiles(state / "boot")
-        outside = (LibNft(), MapElements(), modules, policy, selinux, ProcHost(), files)
+        outside = (nft, MapElements(), modules, policy, selinux, ProcHost(), files)
         kernel = Kernel(Adapters(*outside))
         reconciler = Reconciler(kernel, SqliteStore(state / "state.db"), BootClock(LoginSessions()))
         keeper = Keeper(reconciler, kernel, uptime)
@@ -96,7 +97,7 @@ class _Parts:
         agents, blocks = Agents(active_users), BlockList(BlockStore(state / "blocked.db"))
         asker = Asker(Outside(reconciler, kernel, denials, agents, blocks, KnownNames()))
         heard = (hearing, observer, denials)
-        return cls(selinux, kernel, reconciler, keeper, *heard, agents, asker, boot)
+        return cls(selinux, nft, kernel, reconciler, keeper, *heard, agents, asker, boot)
 
     def manager(self) -> Manager:
         heard = (self.hearing, self.observer, self.denials, self.asker)
@@ -144,7 +145,7 @@ async def serve(state: Path) -> None:
     service = await Service.connect(parts.manager())
     watcher = _told(parts, service)
     policy_announcements(watcher.policy_changed)
-    table_announcements(watcher.tables_changed)
+    parts.nft.around_large = table_announcements(watcher.tables_changed).deaf
     session_announcements(parts.asker.sessions_changed)
     watcher.policy_changed()  # what happened since the state was restored was not announced to us
     tasks.append(asyncio.create_task(watcher.run()))

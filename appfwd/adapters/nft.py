@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import nftables  # type: ignore[import-untyped,unused-ignore]
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _WHERE = {"family": "inet", "table": "appfwd"}
 _LIST = {"list": {"table": {"family": "inet", "name": "appfwd"}}}
 _MISSING = "No such file or directory"
+#: Elements of a transaction from which on it counts what the kernel announces of each.
+LARGE = 1000
 
 
 class LibNft:
@@ -30,6 +33,8 @@ class LibNft:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nft")
         self._context: Any = None
+        #: What is entered for transactions of more elements than LARGE.
+        self.around_large: Callable[[], AbstractContextManager[None]] = nullcontext
 
     async def run(self, commands: Sequence[Mapping[str, Any]]) -> None:
         """Run ``commands`` as one transaction.
@@ -38,7 +43,9 @@ class LibNft:
             TableFailed: the kernel refused; none of the commands took effect.
 
         """
-        code, _, error = await self._command(list(commands))
+        large = _elements(commands) > LARGE
+        with self.around_large() if large else nullcontext():
+            code, _, error = await self._command(list(commands))
         if code:
             log.error("nft transaction refused: %s", error.strip())
             raise TableFailed(_explain(error))
@@ -101,6 +108,12 @@ class LibNft:
         self._context.set_terse_output(terse)
         code, output, error = self._context.cmd(text)
         return int(code), str(output), str(error)
+
+
+def _elements(commands: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many elements a transaction adds and deletes."""
+    whats = (what for command in commands for what in command.values() if what)
+    return sum(len(what["element"]["elem"]) for what in whats if "element" in what)
 
 
 def _explain(error: str) -> str:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from appfwd.adapters.netlink import announcements
 from appfwd.adapters.netlink.elements import MapElements, packed_key
 from appfwd.adapters.nft import LibNft
-from tests.adapters.test_nft import CHAIN, TABLE, own_network
+from tests.adapters.test_nft import CHAIN, MAP, TABLE, element, own_network
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,39 @@ def test_a_burst_that_overruns_the_buffer_is_heard() -> None:
         return len(calls)
 
     assert asyncio.run(story()) == 1
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_of_our_own_large_transactions_nothing_is_announced_but_that_all_is_read_anew(
+    deaf: bool,  # noqa: FBT001
+) -> None:
+    """Of each element the kernel would make an announcement: here more than the buffer holds."""
+
+    async def story() -> tuple[int, int]:
+        calls: list[None] = []
+        subscription = announcements.table_announcements(lambda: calls.append(None))
+        nft = LibNft()
+        if deaf:
+            nft.around_large = subscription.deaf
+        await nft.run([TABLE, MAP, element("add", *range(1, 20_001))])
+        dropped = _drops()
+        await asyncio.sleep(0.3)
+        own = len(calls)
+        await asyncio.to_thread(_nft, "add table ip a")
+        await asyncio.sleep(0.3)
+        subscription.close()
+        assert len(calls) == own + 1
+        return own, dropped
+
+    own, dropped = asyncio.run(story())
+    assert own == 1
+    assert (dropped == 0) is deaf
+
+
+def _drops() -> int:
+    """Return how many announcements of this network's nftables found no room."""
+    rows = [row.split() for row in Path("/proc/thread-self/net/netlink").read_text().splitlines()]
+    return sum(int(row[8]) for row in rows[1:] if row[1] == "12")
 
 
 def test_only_what_is_needed_of_the_library_is_loaded() -> None:

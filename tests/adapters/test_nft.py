@@ -27,7 +27,7 @@ MAP = {"add": {"map": {**WHERE, "name": "m", "type": "inet_service", "map": "mar
 CHAIN = {"add": {"chain": {**WHERE, "name": "c"}}}
 
 
-def _element(verb: str, *ports: int) -> dict[str, Any]:
+def element(verb: str, *ports: int) -> dict[str, Any]:
     rows = [[port, port * 2] for port in ports]
     return {verb: {"element": {**WHERE, "name": "m", "elem": rows}}}
 
@@ -82,7 +82,7 @@ def _nft(command: str) -> str:
 
 def test_some_maps_are_listed_alone(adapter: LibNft) -> None:
     other = {"add": {"map": {**MAP["add"]["map"], "name": "other"}}}
-    _run(adapter, TABLE, MAP, other, CHAIN, _element("add", 1, 2))
+    _run(adapter, TABLE, MAP, other, CHAIN, element("add", 1, 2))
     (found,) = asyncio.run(adapter.list_maps({"m", "gone"}))
     assert found["map"]["name"] == "m"
     assert dict(found["map"]["elem"]) == {1: 2, 2: 4}
@@ -100,7 +100,7 @@ def test_where_there_is_no_table_the_listing_is_empty(adapter: LibNft) -> None:
 
 
 def test_what_was_run_is_listed_and_seen_by_others(adapter: LibNft) -> None:
-    _run(adapter, TABLE, MAP, _element("add", 80, 443))
+    _run(adapter, TABLE, MAP, element("add", 80, 443))
     assert _ports(adapter) == {80: 160, 443: 886}
     assert "elements = { 80 : 0x000000a0, 443 : 0x00000376 }" in _nft("list ruleset")
 
@@ -113,9 +113,9 @@ def test_other_tables_are_not_listed(adapter: LibNft) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_transaction_with_one_bad_command_changes_nothing(adapter: LibNft, place: int) -> None:
-    _run(adapter, TABLE, MAP, _element("add", 80))
+    _run(adapter, TABLE, MAP, element("add", 80))
     before = _nft("list ruleset")
-    commands = [_element("add", 443), _element("delete", 80)]
+    commands = [element("add", 443), element("delete", 80)]
     commands.insert(place, {"delete": {"chain": {**WHERE, "name": "absent"}}})
     with pytest.raises(TableFailed):
         _run(adapter, *commands)
@@ -177,7 +177,7 @@ def test_keys_of_three_parts_come_back_as_ranges_and_prefixes(adapter: LibNft) -
 
 def test_many_at_once_are_run_one_after_the_other(adapter: LibNft) -> None:
     async def all_at_once() -> None:
-        await asyncio.gather(*(adapter.run([_element("add", port)]) for port in range(1, 101)))
+        await asyncio.gather(*(adapter.run([element("add", port)]) for port in range(1, 101)))
 
     _run(adapter, TABLE, MAP)
     asyncio.run(all_at_once())
@@ -185,9 +185,9 @@ def test_many_at_once_are_run_one_after_the_other(adapter: LibNft) -> None:
 
 
 def test_a_large_map_is_replaced_in_one_transaction(adapter: LibNft) -> None:
-    _run(adapter, TABLE, MAP, _element("add", *range(1, 5001)))
+    _run(adapter, TABLE, MAP, element("add", *range(1, 5001)))
     gone = {"delete": {"map": {**WHERE, "name": "m"}}}
-    _run(adapter, gone, MAP, _element("add", *range(4000, 6000)))
+    _run(adapter, gone, MAP, element("add", *range(4000, 6000)))
     assert set(_ports(adapter)) == set(range(4000, 6000))
 
 

@@ -6,7 +6,8 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ log = logging.getLogger(__name__)
 #: linux/netlink.h and linux/selinux_netlink.h; groups are bits of sockaddr_nl.nl_groups.
 NETLINK_SELINUX, SELNLGRP_AVC = 7, 1 << 0
 SELNL_MSG_SETENFORCE, SELNL_MSG_POLICYLOAD = 0x10, 0x11
-#: linux/netfilter/nfnetlink.h and nf_tables.h: subsystem in the high byte of a message's type.
-NFNLGRP_NFTABLES = 1 << 6
+#: linux/netfilter/nfnetlink.h and nf_tables.h: the group's number, whose bit is one less; and the
+#: subsystem in the high byte of a message's type.
+NFNLGRP_NFTABLES = 7
 NFT_MSG_NEWGEN = 10 << 8 | 15
 
 #: The kernel drops announcements that find the buffer full, and says so: all is read anew then.
@@ -63,12 +65,26 @@ class Announcements:
             self._heard()
 
 
-class _Generations(Announcements):
+class Generations(Announcements):
     """Commits of nftables by processes other than this one."""
 
     def __init__(self, heard: Callable[[], None]) -> None:
-        super().__init__(NETLINK_NETFILTER, NFNLGRP_NFTABLES, heard)
+        super().__init__(NETLINK_NETFILTER, 1 << NFNLGRP_NFTABLES - 1, heard)
         self._socket.register_policy({NFT_MSG_NEWGEN: _generation_class()})
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Hear nothing within; that something may have been missed is told afterwards.
+
+        While anybody listens the kernel holds an announcement of 4 KiB for each element of a
+        transaction until its commit (nf_tables_setelem_notify): of 100,000 some 400 MiB.
+        """
+        self._socket.drop_membership(NFNLGRP_NFTABLES)
+        try:
+            yield
+        finally:
+            self._socket.add_membership(NFNLGRP_NFTABLES)
+            self._heard()
 
     def wanted(self, message: Any) -> bool:
         """Tell whether a message ends a transaction of another process."""
@@ -96,6 +112,6 @@ def policy_announcements(heard: Callable[[], None]) -> Announcements:
     return Announcements(NETLINK_SELINUX, SELNLGRP_AVC, heard)
 
 
-def table_announcements(heard: Callable[[], None]) -> Announcements:
+def table_announcements(heard: Callable[[], None]) -> Generations:
     """Hear of nftables transactions by other processes."""
-    return _Generations(heard)
+    return Generations(heard)

@@ -49,6 +49,24 @@ async def rounds(client: Client, domain: str, count: int, commits: Clock) -> tup
     return took, in_force
 
 
+async def joined(
+    client: Client, pairs: Sequence[Sequence[str]], commits: Clock
+) -> tuple[list[float], list[float]]:
+    """Grant a place to the second of two domains, which is a new audience, and so takes a slot."""
+    took: list[float] = []
+    in_force: list[float] = []
+    for number, (first, second) in enumerate(pairs):
+        place = f"10.252.0.{number}:443/tcp"
+        await client.call("Grant", first, place, {})
+        begun = time.monotonic()
+        await client.call("Grant", second, place, {})
+        took.append(time.monotonic() - begun)
+        in_force.append(commits.last(begun, begun + took[-1]) - begun)
+        for domain in (second, first):
+            await client.call("Revoke", domain, place, {})
+    return took, in_force
+
+
 async def rate(client: Client, domain: str, callers: int, each: int) -> float:
     """Return the changes a second when so many grant and revoke at once."""
 
@@ -62,12 +80,15 @@ async def rate(client: Client, domain: str, callers: int, each: int) -> float:
     return 2 * each * callers / (time.monotonic() - begun)
 
 
-async def main(domain: str, count: int, callers: Sequence[int], each: int) -> None:
+async def main(
+    domain: str, count: int, pairs: Sequence[Sequence[str]], callers: Sequence[int], each: int
+) -> None:
     """Measure, and print it."""
     with Commits() as commits:
         client = await Client.connect()
         await client.properties()
         took, in_force = await rounds(client, domain, count, commits)
+        took["join"], in_force["join"] = await joined(client, pairs, commits)
     rates = {number: await rate(client, domain, number, each) for number in callers}
     print(json.dumps([took, in_force, rates]))
 

@@ -1,11 +1,12 @@
 """What a change costs with many grants held, by stage; and how long it takes to have them back.
 
 The grants are of services of hosts within a guarded network, so each is a point of its own. A
-change is a call over one connection, from call to reply, so that no start of a program is
-measured (`read` reads the properties and asks polkit nothing). It is in force when the kernel tells
-of its transaction, before it is read back, stored and told. The stages are what the daemon's debug
-log says of each change. $APPFWD_BENCH_HELD has the numbers of grants, with commas; so many that
-applying them takes too long come by the store.
+change is a call over one connection, from call to reply, so that no start of a program is measured
+(`read` reads the properties and asks polkit nothing; `join` is a grant that makes a new audience,
+and so commits booleans). It is in force when the kernel tells of its transaction, before it is read
+back, stored and told. The stages are what the daemon's debug log says of each change.
+$APPFWD_BENCH_HELD has the numbers of grants, with commas; so many that applying them takes too long
+come by the store.
 """
 
 import json
@@ -29,6 +30,7 @@ APPLIED_AT_MOST = 10_000
 ROUNDS, CALLERS, EACH = 100, (1, 10, 100), 2
 #: New audiences with each number of grants: none twice, since a slot keeps its users for a while.
 JOINS = 5
+#: Enough for four numbers of grants.
 PAIRS = tuple(combinations(WARM, 2))
 NETWORK, DOMAIN, OTHER = "10.0.0.0/8", "mozilla_t", "chromium_t"
 SECONDS = 3600.0
@@ -36,6 +38,7 @@ SECONDS = 3600.0
 UNIT = (
     f"[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd --verbose\nTimeoutStartSec={SECONDS:.0f}\n"
 )
+BOOLEANS = "booleans"
 _STAGE = re.compile(r"(\w+) ([0-9.]+) ms")
 
 
@@ -185,9 +188,12 @@ def report(values: Mapping[str, Any]) -> None:
     print(f"{title:50}" + "".join(f"{n:>16}" for n in held))
     print_kinds(values["in_force_ms"], "{} in force")
     print_kinds(values["latency_ms"], "{}'s reply")
-    for name in values["stages_ms"][held[-1]]:
-        cells = [_share(values["stages_ms"][n], name) for n in held]
+    stages = {n: _of_grant(values["stages_ms"][n]) for n in held}
+    for name in stages[held[-1]]:
+        cells = [_share(stages[n], name) for n in held]
         print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))
+    cells = [f"{values['stages_ms'][n].get(BOOLEANS, 0):.1f}" for n in held]
+    print(f"{'  of a join: booleans':50}" + "".join(f"{cell:>16}" for cell in cells))
     cells = [_others(values, n) for n in held]
     print(f"{'  of it: bus, polkit, both ends':50}" + "".join(f"{cell:>16}" for cell in cells))
     memory = values["memory_mb"]
@@ -214,7 +220,12 @@ def report(values: Mapping[str, Any]) -> None:
 def _others(values: Mapping[str, Any], count: str) -> str:
     """Return what a grant takes beyond the stages."""
     whole = values["latency_ms"]["grant"][count]["p50"]
-    return f"{whole - sum(values['stages_ms'][count].values()):.1f}"
+    return f"{whole - sum(_of_grant(values['stages_ms'][count]).values()):.1f}"
+
+
+def _of_grant(stages: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the stages of every change: booleans are committed for new audiences alone."""
+    return {name: one for name, one in stages.items() if name != BOOLEANS}
 
 
 def _share(stages: Mapping[str, float], name: str) -> str:

@@ -88,7 +88,8 @@ async def main(
         client = await Client.connect()
         await client.properties()
         took, in_force = await rounds(client, domain, count, commits)
-        took["join"], in_force["join"] = await joined(client, pairs, commits)
+        if pairs:
+            took["join"], in_force["join"] = await joined(client, pairs, commits)
     rates = {number: await rate(client, domain, number, each) for number in callers}
     print(json.dumps([took, in_force, rates]))
 

@@ -39,7 +39,7 @@ def test_what_was_measured_before_stays_beside_what_is_measured_now() -> None:
     }
 
 
-def sample(factor: float, applied: float | None) -> latency.Sample:
+def sample(factor: float, applied: float) -> latency.Sample:
     seconds = {kind: [factor * n / 1000 for n in range(100)] for kind in ("guard", "grant")}
     in_force = {kind: [each / 2 for each in times] for kind, times in seconds.items()}
     return latency.Sample(
@@ -48,16 +48,16 @@ def sample(factor: float, applied: float | None) -> latency.Sample:
 
 
 def test_figures_of_latency_have_the_keys_that_are_promised() -> None:
-    found = latency.figures({0: sample(1, 2.0), 100_000: sample(3, None)})
+    found = latency.figures({0: sample(1, 2.0), 100_000: sample(3, 9.0)})
     assert found["latency_ms"]["grant"]["100000"]["p99"] == pytest.approx(3 * 98)
     assert found["in_force_ms"]["grant"]["100000"]["p99"] == pytest.approx(3 * 98 / 2)
     assert found["restore_s"] == {"0": 4.0, "100000": 4.0}
-    assert found["apply_s"] == {"0": 2.0}  # the other came by the store
+    assert found["apply_s"] == {"0": 2.0, "100000": 9.0}
     assert found["per_second"] == {"1": 5.0}
 
 
 def test_natively_each_change_has_two_times(capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = sample(1, None), sample(2, None)
+    one, other = sample(1, 2.0), sample(2, 2.0)
     samples = {0: (one.seconds, one.in_force), 10_000: (other.seconds, other.in_force)}
     found = native.figures(samples)
     assert found["reply_ms"]["grant"]["10000"]["p99"] == pytest.approx(2 * 98)

@@ -185,10 +185,10 @@ def report(values: Mapping[str, Any]) -> None:
     for name in stages[held[-1]]:
         cells = [_share(stages[n], name) for n in held]
         print(f"{'  of it: ' + name:50}" + "".join(f"{cell:>16}" for cell in cells))
-    cells = [f"{values['stages_ms'][n].get(BOOLEANS, 0):.1f}" for n in held]
-    print(f"{'  of a join: booleans':50}" + "".join(f"{cell:>16}" for cell in cells))
     cells = [_others(values, n) for n in held]
     print(f"{'  of it: bus, polkit, both ends':50}" + "".join(f"{cell:>16}" for cell in cells))
+    cells = [f"{values['stages_ms'][n].get(BOOLEANS, 0):.1f}" for n in held]
+    print(f"{'  of a join: booleans':50}" + "".join(f"{cell:>16}" for cell in cells))
     memory = values["memory_mb"]
     for title, row in (
         ("seconds to apply them as one document", values["apply_s"]),

@@ -200,8 +200,8 @@ class _Free:
             named = frozenset(map(snapshot.table.type_of, snapshot.table.contexts))
             # Whom a rule of another module lets use a slot would be in with any audience there.
             theirs = {name for name, rights in snapshot.module.types.items() if rights}
-            names = snapshot.module.pool.names()
-            yield from (slot for slot in names if slot not in named | theirs)
+            taken = named | theirs
+            yield from (slot for slot in snapshot.module.pool.names() if slot not in taken)
 
     def take(self, members: frozenset[str]) -> str | None:
         """Return a slot for an audience, one that is the audience's already if there is any."""

@@ -91,7 +91,7 @@ def test_of_our_own_large_transactions_nothing_is_announced_but_that_all_is_read
         await nft.run([TABLE, MAP, element("add", *range(1, 20_001))])
         await asyncio.sleep(0.3)
         assert bool(came or _drops()) is not deaf
-        assert calls or not deaf
+        assert len(calls) == 1 or not deaf
         calls.clear()
         await asyncio.to_thread(_nft, "add table ip a")
         await asyncio.sleep(0.3)

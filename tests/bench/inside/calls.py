@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Protocol
 
 from appfwd.bus.client import Client
@@ -84,7 +85,7 @@ async def main(
     domain: str, count: int, pairs: Sequence[Sequence[str]], callers: Sequence[int], each: int
 ) -> None:
     """Measure, and print it."""
-    with Commits() as commits:
+    with closing(Commits()) as commits:
         client = await Client.connect()
         await client.properties()
         took, in_force = await rounds(client, domain, count, commits)

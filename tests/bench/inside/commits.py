@@ -5,12 +5,12 @@ import signal
 import socket
 import struct
 import time
-from types import TracebackType
-from typing import Self
 
-#: linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h.
-NETLINK_NETFILTER, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 12, 270, 1
-NFNLGRP_NFTABLES, NEWGEN = 7, 10 << 8 | 15
+from appfwd.adapters.netlink.announcements import NFNLGRP_NFTABLES, NFT_MSG_NEWGEN
+from appfwd.adapters.netlink.library import NETLINK_NETFILTER
+
+#: linux/socket.h and linux/netlink.h.
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 #: Length and type, with which each message begins.
 HEAD = struct.Struct("=IH")
 STAMP = struct.Struct("d")
@@ -56,15 +56,8 @@ class Commits:
             found = max((stamp for stamp in stamps if begun < stamp <= end), default=begun)
         return found
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Listen no more."""
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
         self._told.close()
@@ -86,7 +79,7 @@ def _tells_of_generation(data: bytes) -> bool:
     offset = 0
     while offset + HEAD.size <= len(data):
         length, kind = HEAD.unpack_from(data, offset)
-        if kind == NEWGEN:
+        if kind == NFT_MSG_NEWGEN:
             return True
         offset += max(length + 3 & ~3, HEAD.size)
     return False

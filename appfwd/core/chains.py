@@ -53,15 +53,16 @@ from appfwd.core.expressions import (
     payload,
     protocol_is,
 )
-from appfwd.core.keeping import chains_of_the_established, entry_rule
+from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, entry_rule, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
 from appfwd.model.destination import Direction
 from appfwd.model.services import ICMP, ICMPV6, PORT_PROTOCOLS, PROTOCOLS, Interval
 
-#: netfilter priorities (include/uapi/linux/netfilter_ipv4.h): mangle; just past destination NAT;
-#: past NF_IP_PRI_SELINUX_LAST (225), where the send check is made.
+#: netfilter priorities (include/uapi/linux/netfilter_ipv4.h): mangle; just past destination NAT,
+#: so that a local packet's first lookup knows where it really goes; past NF_IP_PRI_SELINUX_LAST
+#: (225), where the send check is made.
 MANGLE, PAST_DNAT, PAST_SELINUX = -150, -99, 300
 
 _OUT, _IN = Direction.OUT, Direction.IN
@@ -219,13 +220,9 @@ def build(layout: Layout) -> dict[str, Chain]:
     for direction in sorted(layout.seen, key=lambda d: d.value):
         chains[chain_of(direction)] = Chain(seen_rules(direction))
     if layout.looks_up():
-        kept = chains_of_the_established("out_flow", "in_flow")
-        chains |= {name: Chain(rules) for name, rules in kept.items()}
+        chains |= {name: Chain(rules) for name, rules in kept_rules(0).items()}
     return chains | {
-        "output": Chain(tuple(_entry(layout, _OUT, _IN)), Base("output", MANGLE)),
-        "output_nat": Chain(
-            ((DNAT, direction_is("original"), jump("out_guards")),), Base("output", PAST_DNAT)
-        ),
+        "output": Chain(tuple(_entry(layout, _OUT, _IN)), Base("output", PAST_DNAT)),
         "input": Chain(tuple(_entry(layout, _IN, _OUT)), Base("input", MANGLE)),
         "clear": Chain(
             ((LOCAL, NO_IPSEC, label(layout.unlabeled)),), Base("postrouting", PAST_SELINUX)
@@ -300,7 +297,7 @@ def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str)
 def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
     """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
     if layout.looks_up():
-        yield entry_rule("output" if original is _OUT else "input")
+        yield entry_rule(OUTPUT_KEPT if original is _OUT else INPUT_KEPT)
     yield (NEW, SYN_ALONE, MAKE_SURE)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))

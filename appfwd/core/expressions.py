@@ -100,6 +100,9 @@ def _range(interval: Interval) -> Expr:
 
 ACCEPT: Expr = {"accept": None}
 RETURN: Expr = {"return": None}
+#: No label yet. Libnftables lists it as a plain match, which it does not read (listing.py puts that
+#: right), and compiles it to one.
+UNLABELLED = match({"^": [meta("secmark"), 0]}, 0)
 COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
 NEW = match(ct("state"), "new", "in")
 NO_ENTRY = match(ct("state"), ["invalid", "untracked"], "in")

@@ -2,9 +2,9 @@
 
 What a lookup finds is a function of the conntrack entry, of the way that the packet goes, and of
 the present maps. While the maps stay, it is found once and kept in the entry: `ct secmark` holds
-one *word*, the label's number (its SID) in the lower half, and in the upper one the number of the
-*epoch* in which it was found, and by which of the two lookups (for what we opened, or for what a
-peer did). A word of another epoch, or of the other lookup, is as good as none.
+one *word*, the label's number (its SID) in the lower bits, and above it the number of the *epoch*
+in which it was found, and by which of the two lookups (for what we opened, or for what a peer did).
+A word of another epoch, or of the other lookup, is as good as none.
 
 Whatever changes the table ends the epoch in its own transaction: the chains :data:`KEPT`, which are
 all that read or write words, are empty after it. The next epoch begins with a transaction of its
@@ -15,14 +15,15 @@ word over a newer one, and that costs a lookup, no more. A word is read once for
 the packet itself, so what is compared and what is used are the same.
 
 Numbers come from the time since the machine was booted: entries live as long as it is up, and
-nothing else survives a daemon's kill, a table's end and a lost state folder. There are as many as
-the upper half has room for, times :data:`BANKS` bits of the conntrack label. Entries can win such
-bits and never lose them, so a word counts only with the bit of its number. An entry that a helper
-foresaw begins with its parent's `ct secmark` but with no bit, and is left out.
+nothing else survives a daemon's kill, a table's end and a lost state folder. The first
+:data:`OF_BANK` of them are in the word alone. After those come as many for each of :data:`BITS`,
+bits of the conntrack label: entries can win such bits and never lose them, so a word counts only
+with the bit of its number (which costs each packet more than the rest of its number does).
 
 Only established flows are kept: what is new gets other labels (appfwd.core.seen), and an ICMP error
-is looked up by its own protocol in part. Only packets that come to our chain unlabelled: what goes
-into a tunnel may have the label of what is within, and what came over veth a stranger's. Words are
+is looked up by its own protocol in part. An entry that a helper foresaw begins with its parent's
+`ct secmark`, and is left out. Only packets that come to our chain unlabelled: what goes into a
+tunnel may have the label of what is within, and what came over veth a stranger's. Words are
 written by what we send alone. A flow over the loopback interface is sent both ways here, each with
 its own lookup, so one word would not do: such flows are looked up.
 """
@@ -33,12 +34,11 @@ from collections.abc import Iterable, Mapping
 
 from appfwd.core.expressions import (
     ACCEPT,
-    RETURN,
+    UNLABELLED,
     Expr,
     Rule,
     ct,
     direction_is,
-    goto,
     jump,
     masked,
     match,
@@ -46,23 +46,27 @@ from appfwd.core.expressions import (
     put,
 )
 
-#: Chains that take a packet's label from its flow: found for what we opened, and for what peers
-#: did. And the chain that keeps it. They have rules while an epoch lasts, and none between two.
-KEPT = OUT_KEPT, IN_KEPT, KEEP = "out_kept", "in_kept", "keep"
-#: Chains of established flows, by hook.
-OUTPUT_KEPT, INPUT_KEPT = "output_kept", "input_kept"
+#: Chains of established flows, by hook. They take a packet's label from its flow, and that of what
+#: we send looks it up and keeps it. They have rules while an epoch lasts, and none between two.
+KEPT = OUTPUT_KEPT, INPUT_KEPT = "output_kept", "input_kept"
 
-_LABEL, _REST = 0xFFFF, 0xFFFF0000
-_INWARD = 1 << 16
-_EPOCH = 17
-#: Epochs of one bank; 0 is none, so that what others put in ct secmark is no word.
-_OF_BANK = (1 << 32 - _EPOCH) - 1
+_LABEL_BITS = 13
+_INWARD = 1 << _LABEL_BITS
+_EPOCH = _LABEL_BITS + 1
+_REST = 0xFFFFFFFF & -_INWARD
+#: Numbers of one bank; 0 is none, so that what others put in ct secmark is no word.
+OF_BANK = (1 << 32 - _EPOCH) - 1
 #: Bits of the conntrack label, just below the one of a sure direction; others use the low ones.
-BANKS = range(126, 62, -1)
+BITS = range(126, 62, -1)
+LAST = (1 + len(BITS)) * OF_BANK
 
-#: (how many numbers, seconds that each one lasts): some days, two months, two years. Whoever is up
-#: longer goes without.
-_TIERS = ((1 << 19, 1), (1 << 19, 8), (len(BANKS) * _OF_BANK - (1 << 20), 64))
+#: (how many numbers, seconds that each one lasts). The first bank is made to last 28 days, since
+#: the bits of the others cost every packet, and a number that lasts long costs only lookups for so
+#: long after a change. Whoever is up for more than two years goes without.
+_TIERS = (
+    *((1 << 16, 1), (1 << 16, 4), (OF_BANK - (1 << 17), 16)),
+    *((1 << 23, 1), (LAST - OF_BANK - (1 << 23), 8)),
+)
 
 
 def number_at(uptime: float) -> int:
@@ -82,19 +86,27 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
     """Return the rules of the chains :data:`KEPT` in an epoch; none for 0."""
     if not number:
         return dict.fromkeys(KEPT, ())
-    bank, epoch = divmod(number - 1, _OF_BANK)
-    bit = BANKS[bank]
+    bank, epoch = divmod(number - 1, OF_BANK)
+    bit = BITS[bank - 1] if bank else None
     outward = epoch + 1 << _EPOCH
     inward = outward | _INWARD
     return {
-        OUT_KEPT: _taken(bit, outward),
-        IN_KEPT: _taken(bit, inward),
-        KEEP: (
-            (match(meta("oif"), "lo"), RETURN),
-            (match(ct("status"), "expected", "in"), RETURN),
-            (match(masked(_SECMARK, _REST), 0, "!="), RETURN),
-            (direction_is("original"), *_keep(bit, outward)),
-            (direction_is("reply"), *_keep(bit, inward)),
+        OUTPUT_KEPT: (
+            _taken(_ORIGINAL, outward, bit),
+            _taken(_REPLY, inward, bit),
+            _NOT_TAKEN,
+            (_ORIGINAL, jump("out_flow")),
+            (_REPLY, jump("in_flow")),
+            (match(meta("oif"), "lo"), ACCEPT),
+            (match(ct("status"), "expected", "in"), ACCEPT),
+            (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
+            _keep(_ORIGINAL, outward, bit),
+            _keep(_REPLY, inward, bit),
+        ),
+        INPUT_KEPT: (
+            _taken(_REPLY, outward, bit),
+            _taken(_ORIGINAL, inward, bit),
+            _NOT_TAKEN,
         ),
     }
 
@@ -110,58 +122,38 @@ def number_of(rules: Mapping[str, Iterable[Rule]]) -> int:
     if not any(had.values()):
         return 0
     try:
-        bit = had[KEEP][-1][-1]["mangle"]["value"]
-        word = had[KEEP][-2][-2]["mangle"]["value"]["|"][-1]
-        number = BANKS.index(bit) * _OF_BANK + (int(word) >> _EPOCH)
-    except (LookupError, TypeError) as error:
-        raise ValueError(KEEP) from error
+        _, word, *bit, _ = had[OUTPUT_KEPT][-2]
+        bank = 1 + BITS.index(bit[0]["mangle"]["value"]) if bit else 0
+        number = bank * OF_BANK + (int(word["mangle"]["value"]["|"][-1]) >> _EPOCH)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(OUTPUT_KEPT) from error
     if number < 1 or had != kept_rules(number):
-        raise ValueError(KEEP)
+        raise ValueError(OUTPUT_KEPT)
     return number
 
 
-def entry_rule(hook: str) -> Rule:
-    """Return the first rule of a base chain: established packets take another way."""
-    if hook == "output":
-        return (_ESTABLISHED, _UNLABELLED, goto(OUTPUT_KEPT))
-    return (_ESTABLISHED, _UNLABELLED, jump(INPUT_KEPT))
+def entry_rule(kept: str) -> Rule:
+    """Return the first rule of a base chain: established packets take another way.
+
+    They come back where the flow keeps no label that holds: what we send only between two epochs.
+    """
+    return (match(ct("state"), "established"), UNLABELLED, jump(kept))
 
 
-def chains_of_the_established(out_flow: str, in_flow: str) -> Mapping[str, tuple[Rule, ...]]:
-    """Return the chains that the first rules lead to, and those that they lead to (empty)."""
-    original, reply = direction_is("original"), direction_is("reply")
-    return {
-        **kept_rules(0),
-        OUTPUT_KEPT: (
-            (original, jump(OUT_KEPT)),
-            (reply, jump(IN_KEPT)),
-            (original, jump(out_flow)),
-            (reply, jump(in_flow)),
-            (goto(KEEP),),
-        ),
-        INPUT_KEPT: ((original, jump(IN_KEPT)), (reply, jump(OUT_KEPT))),
-    }
+def _taken(way: Expr, word: int, bit: int | None) -> Rule:
+    """Label with the word of this epoch, lookup and way; what is left of another is no label."""
+    # A parent's word goes with its bit, which a child has not.
+    own = match(ct("status"), "expected", "!") if bit is None else match(ct("label"), bit, "in")
+    left = put(_SECMARK, {"^": [ct("secmark"), word]})
+    return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
 
 
-def _taken(bit: int, word: int) -> tuple[Rule, ...]:
-    return (
-        (match(ct("label"), bit, "in"), put(_SECMARK, ct("secmark"))),
-        (
-            match(masked(_SECMARK, _REST), word),
-            put(_SECMARK, masked(_SECMARK, _LABEL)),
-            ACCEPT,
-        ),
-        (put(_SECMARK, masked(_SECMARK, 0)),),
-    )
-
-
-def _keep(bit: int, word: int) -> Rule:
+def _keep(way: Expr, word: int, bit: int | None) -> Rule:
     # The bit last: where it is seen, so is a word.
-    return (put(ct("secmark"), {"|": [_SECMARK, word]}), put(ct("label"), bit))
+    bits = () if bit is None else (put(ct("label"), bit),)
+    return (way, put(ct("secmark"), {"|": [_SECMARK, word]}), *bits, ACCEPT)
 
 
 _SECMARK = meta("secmark")
-_ESTABLISHED = match(ct("state"), "established", "in")
-#: The uppermost bit is left out, which no label's number has: libnftables lists a whole mask as
-#: none, and takes no such match.
-_UNLABELLED: Expr = match(masked(_SECMARK, 0x7FFFFFFF), 0)
+_ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
+_NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

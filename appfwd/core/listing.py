@@ -12,7 +12,7 @@ from typing import Any
 from appfwd.core.cells import Point
 from appfwd.core.chains import Base, Chain, MapName, map_named
 from appfwd.core.elements import Key, Points
-from appfwd.core.expressions import Rule
+from appfwd.core.expressions import UNLABELLED, Rule, match, meta
 from appfwd.core.keeping import KEPT, number_of
 from appfwd.core.lines import LineMap
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
@@ -23,6 +23,8 @@ from appfwd.model.services import PROTOCOLS, Interval, ServiceBox
 
 Json = Mapping[str, Any]
 
+#: As libnftables lists what it does not take in this form.
+_UNLABELLED = match(meta("secmark"), 0)
 _SHAPE = frozenset({"family", "table", "name", "handle", "elem"})
 
 
@@ -95,7 +97,7 @@ class _Decoder:
     def _on_rule(self, value: Json) -> None:
         if set(value) - {"family", "table", "chain", "handle", "expr"}:
             raise NotOurs("rule")
-        rule = tuple(_neutral(expr) for expr in value["expr"])
+        rule = tuple(as_written(expr) for expr in value["expr"])
         self._rules.setdefault(value["chain"], []).append(rule)
 
     def _on_map(self, value: Json) -> None:
@@ -144,10 +146,12 @@ def _is_lookup(expr: Json) -> bool:
     return isinstance(expr.get("secmark"), dict)
 
 
-def _neutral(expr: Json) -> Json:
-    """Return an expression without what a listing is free to vary: counts, order in a set."""
+def as_written(expr: Json) -> Json:
+    """Return a listed expression as we write it: listings vary counts and the order in a set."""
     if "counter" in expr:
         return {"counter": {"packets": 0, "bytes": 0}}
+    if expr == _UNLABELLED:
+        return UNLABELLED
     right = expr["match"]["right"] if "match" in expr else None
     if isinstance(right, dict) and "set" in right:
         return {"match": {**expr["match"], "right": {"set": sorted(map(_number, right["set"]))}}}

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appfwd.core.chains import MANGLE
+from appfwd.core.chains import MANGLE, PAST_DNAT
 from appfwd.core.expressions import SURE
-from appfwd.core.keeping import BANKS
+from appfwd.core.keeping import BITS
 from appfwd.core.table import FAMILY, TABLE
 
 Json = Mapping[str, Any]
@@ -67,7 +67,7 @@ def _sets_label(expr: Json) -> bool:
     if key.get("meta", {}).get("key") == "secmark":
         return True
     kept = key.get("ct", {}).get("key")
-    return kept == "secmark" or (kept == "label" and mangle.get("value") in (SURE, *BANKS))
+    return kept == "secmark" or (kept == "label" and mangle.get("value") in (SURE, *BITS))
 
 
 def _after_ours(hook: tuple[str, int] | None) -> bool:
@@ -76,4 +76,5 @@ def _after_ours(hook: tuple[str, int] | None) -> bool:
     where, priority = hook
     if where == "postrouting":
         return priority <= _SELINUX_LAST
-    return where in ("output", "input") and priority >= MANGLE
+    ours = {"output": PAST_DNAT, "input": MANGLE}
+    return where in ours and priority >= ours[where]

@@ -12,7 +12,7 @@ from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Point
 from appfwd.core.chains import Chain, Layout, MapName
 from appfwd.core.elements import Elements, Key, Points
-from appfwd.core.keeping import KEEP
+from appfwd.core.keeping import OUTPUT_KEPT
 from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
 from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
@@ -55,7 +55,7 @@ class Table:
     @property
     def keeps(self) -> bool:
         """Tell whether flows may keep their labels."""
-        return KEEP in self.chains
+        return OUTPUT_KEPT in self.chains
 
     def packet_types(self, unlabeled: str) -> frozenset[str]:
         """Return the packet types that the table names, without the unlabelled one."""

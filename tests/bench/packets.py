@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from appfwd.core.keeping import KEPT
+from appfwd.core.listing import as_written
 from tests.guest.firewall import Firewall, installed_snapshot
 from tests.guest.gennetfilter import generate
 from tests.guest.lab.guest import Guest
@@ -167,7 +168,7 @@ def _write_table(guest: Guest, variant: str) -> None:
     Only the daemon may use its own labels; looking one up costs the same whichever it is. It is
     written as it is once flows keep their labels, and as it is before.
     """
-    keeps = "nft list chain inet appfwd keep | grep -q 'ct secmark'"
+    keeps = "nft list chain inet appfwd output_kept | grep -q 'ct secmark'"
     wait = f"for i in $(seq 100); do {keeps} && exit; sleep 0.2; done; exit 1"
     guest.run(wait, check=True, timeout=SECONDS)
     text = guest.run("nft -j list table inet appfwd", check=True).out
@@ -175,6 +176,8 @@ def _write_table(guest: Guest, variant: str) -> None:
         text = text.replace(f"object_r:{own}_packet_t", "object_r:client_packet_t")
     rows = json.loads(text)["nftables"]
     next(row["table"] for row in rows if "table" in row).pop("flags")
+    for rule in (row["rule"] for row in rows if "rule" in row):
+        rule["expr"] = [as_written(expr) for expr in rule["expr"]]
     each = [row for row in rows if row.get("rule", {}).get("chain") not in KEPT]
     assert len(each) < len(rows)
     for name, table in ((variant, rows), (f"{variant}_each", each)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from operator import or_, xor
 from typing import Any
 
 from appfwd.core.chains import Chain
@@ -177,8 +178,9 @@ class Evaluator:
         left = _value(value["left"], packet)
         if isinstance(right, str) and right.startswith("@"):
             return left in self.sets[right.removeprefix("@")]
-        if value["op"] == "in":
-            return bool(set(left) & set(right if isinstance(right, list) else [right]))
+        if value["op"] in ("in", "!"):
+            common = set(left) & set(right if isinstance(right, list) else [right])
+            return bool(common) is (value["op"] == "in")
         assert value["op"] in ("==", "!=")
         return _equal(left, right) is (value["op"] == "==")
 
@@ -236,14 +238,15 @@ def _value(expr: Json, packet: Packet) -> Any:  # noqa: PLR0911
         case "&":
             mask = value[1] if isinstance(value[1], int) else frozenset(value[1]["|"])
             return _value(value[0], packet) & mask
-        case "|":
-            return _value(value[0], packet) | value[1]
+        case "|" | "^":
+            of = {"|": or_, "^": xor}[kind]
+            return of(_value(value[0], packet), value[1])
     raise AssertionError(kind)
 
 
 def _conntrack(packet: Packet, key: str, dir: str | None = None) -> Any:  # noqa: A002
     if key == "state":
-        return {packet.state}
+        return frozenset({packet.state})
     entry = packet.entry
     if entry is None:
         raise Break

@@ -95,7 +95,7 @@ class Sids:
         if label not in self._numbers:
             count = len(self._numbers) + 2
             is_large = self._large and count % self._large == 0
-            self._know(label, 1 << 17 | count if is_large else count)
+            self._know(label, 1 << 13 | count if is_large else count)
         return self._numbers[label]
 
     def label(self, number: int) -> str | None:

@@ -16,7 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appfwd.core.expressions import SURE, Rule
-from appfwd.core.keeping import BANKS, KEEP, KEPT, kept_rules, number_at, number_of
+from appfwd.core.keeping import (
+    BITS,
+    KEPT,
+    LAST,
+    OF_BANK,
+    OUTPUT_KEPT,
+    kept_rules,
+    number_at,
+    number_of,
+)
 from appfwd.core.table import Table
 from appfwd.model.destination import Direction
 from appfwd.model.policy import LoadedPolicy
@@ -43,8 +52,8 @@ WAYS: tuple[Way, Way] = ("original", "reply")
 HOST = point("10.0.0.5:80/tcp")
 GUARDED = state_of("10.0.0.0/24")
 GRANTED = state_of("10.0.0.0/24", grants=(("a_t", "10.0.0.5:80"),))
-#: Numbers of epochs: neighbours, of the same bank and of another with the same word.
-NUMBERS = (7, 8, 7 + 32767, 8 + 32767)
+#: Numbers of epochs: neighbours, of the same bank and of others with the same word.
+NUMBERS = (7, 8, 7 + OF_BANK, 8 + OF_BANK, 7 + 2 * OF_BANK)
 
 
 def _evaluator(table: Table, number: int) -> Evaluator:
@@ -62,25 +71,30 @@ def small() -> None:
 
 def test_numbers_rise_with_the_time_and_end_after_two_years() -> None:
     day = 86400
-    times = [*range(2**20), *range(2**20, 850 * day, 64), 900 * day]
+    times = [*range(2**20), *range(2**20, 905 * day, 64), 1000 * day]
     numbers = [number_at(seconds + 0.9) for seconds in times]
     alive = numbers[: numbers.index(0)]
     assert set(numbers[len(alive) :]) == {0}
     assert times[len(alive)] > 800 * day
     assert all(one <= other for one, other in pairwise(alive))
     assert alive[0] == 1
-    assert alive[-1] == len(BANKS) * 32767
-    assert number_at(5 * day + 1) == number_at(5 * day) + 1
-    assert number_at(70 * day + 64) == number_at(70 * day) + 1
+    assert 0 <= LAST - alive[-1] < 64 // 8
+    assert (1 + len(BITS)) * OF_BANK == LAST
+    for days, seconds in ((0, 1), (2, 4), (20, 16), (30, 1), (200, 8)):
+        assert number_at(days * day + seconds) == number_at(days * day) + 1
+    assert number_at(28 * day) <= OF_BANK < number_at(29 * day)
 
 
-@given(st.integers(1, len(BANKS) * 32767), st.integers(1, len(BANKS) * 32767))
+_ANY = st.integers(1, LAST) | st.integers(1, OF_BANK)
+
+
+@given(_ANY, _ANY)
 def test_the_rules_say_which_epoch_it_is(one: int, other: int) -> None:
     assert number_of(kept_rules(one)) == one
     assert (kept_rules(one) == kept_rules(other)) is (one == other)
-    mixed = {**kept_rules(one), KEEP: kept_rules(other)[KEEP]}
+    mixed = {**kept_rules(one), OUTPUT_KEPT: kept_rules(other)[OUTPUT_KEPT]}
     if one != other:
-        with pytest.raises(ValueError, match=KEEP):
+        with pytest.raises(ValueError, match=OUTPUT_KEPT):
             number_of(mixed)
 
 
@@ -88,9 +102,9 @@ def test_the_rules_say_which_epoch_it_is(one: int, other: int) -> None:
 def test_rules_that_are_not_of_an_epoch_are_not_ours(name: str) -> None:
     assert number_of(kept_rules(0)) == number_of({}) == 0
     rule: Rule = ({"accept": None},)
-    with pytest.raises(ValueError, match=KEEP):
+    with pytest.raises(ValueError, match=OUTPUT_KEPT):
         number_of({**kept_rules(5), name: ()})
-    with pytest.raises(ValueError, match=KEEP):
+    with pytest.raises(ValueError, match=OUTPUT_KEPT):
         number_of({**kept_rules(0), name: (rule,)})
 
 
@@ -195,7 +209,8 @@ def flows(draw: st.DrawFn, points: list[Any]) -> Flow:
     entry.has_labels = draw(_MOSTLY)
     if not draw(_MOSTLY):  # a child of what was kept before
         entry.expected = True
-        entry.secmark = draw(st.sampled_from(NUMBERS)) % 32767 << 17 | 3
+        taken = kept_rules(draw(st.sampled_from(NUMBERS)))[OUTPUT_KEPT][draw(st.integers(0, 1))]
+        entry.secmark = taken[2]["mangle"]["value"]["^"][1] | 3
     return Flow(entry, draw(_MOSTLY), draw(st.sampled_from(["2", "2", "2", "2", "lo"])))
 
 
@@ -317,14 +332,15 @@ def test_a_word_is_looked_at_once() -> None:
 
 
 def test_the_same_word_of_another_bank_is_none() -> None:
-    """Two numbers that differ by 32,767 have the same word; the flow has no bit of the second."""
+    """Numbers that differ by a bank have the same word; the flow has no bit of the second."""
     guarded, granted = _tables()
-    entry = opened(HOST)
-    _kept(granted, 7, entry)
-    word = entry.secmark
-    label = _evaluator(guarded, 7 + 32767).send(packet_of(entry, "original"))
-    assert label == "appfwd_nobody_packet_t"
-    assert entry.secmark & 0xFFFF0000 == word & 0xFFFF0000
+    for number in (7, 7 + OF_BANK):
+        entry = opened(HOST)
+        _kept(granted, number, entry)
+        word = entry.secmark
+        label = _evaluator(guarded, number + OF_BANK).send(packet_of(entry, "original"))
+        assert label == "appfwd_nobody_packet_t"
+        assert entry.secmark & ~0x1FFF == word & ~0x1FFF
 
 
 def test_a_flow_that_meets_both_hooks_here_has_each_hooks_own_label() -> None:

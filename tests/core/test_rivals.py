@@ -21,7 +21,7 @@ THERE = Rival("ip", "other", "c")
 
 
 def ruleset(
-    *exprs: dict[str, Any], hook: str | None = "output", priority: int = -150, table: str = "other"
+    *exprs: dict[str, Any], hook: str | None = "output", priority: int = 0, table: str = "other"
 ) -> list[dict[str, Any]]:
     """Return the listing of a table with one chain of one rule."""
     family = "inet" if table == "appfwd" else "ip"
@@ -46,8 +46,8 @@ def test_other_statements_are_no_rivals(expr: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("hook", "priority", "found"),
     [
-        *[("output", -150, True), ("output", 0, True), ("output", -151, False)],
-        *[("input", 100, True), ("input", -300, False), ("prerouting", 0, False)],
+        *[("output", -99, True), ("output", 0, True), ("output", -100, False)],
+        *[("input", -150, True), ("input", -151, False), ("prerouting", 0, False)],
         *[("postrouting", 100, True), ("postrouting", 226, False), ("forward", 0, False)],
         (None, 0, True),
     ],

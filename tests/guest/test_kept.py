@@ -13,7 +13,7 @@ from .place import HOST, PLACE, PORT, holds, only_mozilla
 
 HOST6, OURS = "fd09::5", "10.9.0.1"
 PLACE6 = f"[{HOST6}]:{PORT}"
-LIST = "nft -n list chain inet appfwd keep"
+LIST = "nft -n list chain inet appfwd output_kept"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,6 +156,48 @@ def test_an_entry_that_takes_anothers_place_has_nothing_kept(
         assert server.send(b"push", socket.local).ok
         assert socket.send(b"leak").outcome == "ECONNREFUSED"
     server.close()
+
+
+HELPER = """
+table ip helped {
+    ct helper ftp { type "ftp" protocol tcp; }
+    chain output {
+        type filter hook output priority 0;
+        tcp dport %d ct helper set "ftp"
+        ct status expected counter
+    }
+}
+"""
+
+
+def test_a_flow_that_a_helper_foresaw_has_its_own_label(firewall: Firewall, guest: Guest) -> None:
+    """It begins with what its parent keeps, goes the same way, and is another domain's."""
+    port = PORT + 6
+    place, (high, low) = f"{HOST}:{port}", divmod(port, 256)
+    guest.probe.serve((HOST, port), netns="peer")
+    guest.run("modprobe nf_conntrack_ftp", check=True)
+    guest.write("/root/helper.nft", (HELPER % PORT).encode())
+    guest.run("nft -f /root/helper.nft", check=True)
+    firewall.guard(place)
+    firewall.grant("named_t", place)
+    parent = granted(firewall)
+    assert parent.echo(b"hello\r\n").ok  # the helper reads whole lines only
+    told = f"227 Entering Passive Mode ({HOST.replace('.', ',')},{high},{low})\r\n"
+    assert parent.echo(told.encode()).ok
+    assert f"dport={port} " in guest.run("cat /proc/net/nf_conntrack_expect", check=True).out
+    child = guest.probe.open("named_t", (HOST, port)).opened()
+    for _ in range(5):
+        assert child.echo().ok
+    counted = guest.run("nft list chain ip helped output", check=True).out
+    assert "expected counter packets 0" not in counted
+    before = lookups(firewall)
+    assert child.echo().ok
+    assert lookups(firewall) > before
+    assert guest.probe.reach("mozilla_t", (HOST, port)) == "ECONNREFUSED"
+    kept(firewall, parent)
+    firewall.revoke("named_t", place)
+    assert not child.echo(seconds=1).ok
+    guest.run("nft delete table ip helped", check=True)
 
 
 def test_loopback_is_labelled_at_both_ends_and_not_kept(firewall: Firewall, guest: Guest) -> None:

@@ -125,7 +125,7 @@ demo:
 	$(call need,$(GUEST_TOOLS) python3)
 	$(PYTHON) -m tests.demo $(DEMO)
 
-# make bench [BENCH="changes latency native live rest packets layouts ends prompts"] [HELD=0,1000,10000]
+# make bench [BENCH="changes latency native live rest packets bare layouts ends prompts"] [HELD=0,1000,10000]
 # HELD: numbers of grants held, for latency; with 100000 it takes long.
 HELD ?= 0,1000,10000
 bench: tools

@@ -38,6 +38,7 @@ from appfwd.core.expressions import (
     NO_ENTRY,
     NO_IPSEC,
     SYN_ALONE,
+    UNLABELLED,
     Expr,
     Rule,
     ct,
@@ -53,7 +54,7 @@ from appfwd.core.expressions import (
     payload,
     protocol_is,
 )
-from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, entry_rule, kept_rules
+from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, OUTPUT_NEW, entry_rule, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
@@ -298,7 +299,9 @@ def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Ru
     """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
     if layout.looks_up():
         yield entry_rule(OUTPUT_KEPT if original is _OUT else INPUT_KEPT)
-    yield (NEW, SYN_ALONE, MAKE_SURE)
+    keeps_new = original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen
+    kept = (UNLABELLED, jump(OUTPUT_NEW)) if keeps_new else ()
+    yield (NEW, SYN_ALONE, MAKE_SURE, *kept)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))
     if original in layout.seen:

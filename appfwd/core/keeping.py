@@ -20,8 +20,10 @@ nothing else survives a daemon's kill, a table's end and a lost state folder. Th
 bits of the conntrack label: entries can win such bits and never lose them, so a word counts only
 with the bit of its number (which costs each packet more than the rest of its number does).
 
-Only established flows are kept: what is new gets other labels (appfwd.core.seen), and an ICMP error
-is looked up by its own protocol in part. An entry that a helper foresaw begins with its parent's
+Only established flows are kept: what is new may get other labels (appfwd.core.seen), and an ICMP
+error is looked up by its own protocol in part. And what begins with our own SYN, where no first
+packet gets another label: whatever a lookup goes by is settled then, and nobody else finds the
+entry before that packet is through. An entry that a helper foresaw begins with its parent's
 `ct secmark`, and is left out. Only packets that come to our chain unlabelled: what goes into a
 tunnel may have the label of what is within, and what came over veth a stranger's. Words are
 written by what we send alone. A flow over the loopback interface is sent both ways here, each with
@@ -48,7 +50,8 @@ from appfwd.core.expressions import (
 
 #: Chains of established flows, by hook. They take a packet's label from its flow, and that of what
 #: we send looks it up and keeps it. They have rules while an epoch lasts, and none between two.
-KEPT = OUTPUT_KEPT, INPUT_KEPT = "output_kept", "input_kept"
+#: The third does so for what begins with a SYN of ours.
+KEPT = OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = "output_kept", "input_kept", "output_new"
 
 _LABEL_BITS = 13
 _INWARD = 1 << _LABEL_BITS
@@ -97,11 +100,14 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
             _NOT_TAKEN,
             (_ORIGINAL, jump("out_flow")),
             (_REPLY, jump("in_flow")),
-            (match(meta("oif"), "lo"), ACCEPT),
-            (match(ct("status"), "expected", "in"), ACCEPT),
-            (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
+            *_NOT_KEPT,
             _keep(_ORIGINAL, outward, bit),
             _keep(_REPLY, inward, bit),
+        ),
+        OUTPUT_NEW: (
+            (jump("out_flow"),),
+            *_NOT_KEPT,
+            _keep(_ORIGINAL, outward, bit),
         ),
         INPUT_KEPT: (
             _taken(_REPLY, outward, bit),
@@ -156,4 +162,9 @@ def _keep(way: Expr, word: int, bit: int | None) -> Rule:
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
+_NOT_KEPT: tuple[Rule, ...] = (
+    (match(meta("oif"), "lo"), ACCEPT),
+    (match(ct("status"), "expected", "in"), ACCEPT),
+    (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
+)
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

@@ -12,7 +12,7 @@ from typing import Any
 from tests.guest.firewall import ROOT
 from tests.guest.lab.store import base_snapshot
 
-from . import changes, ends, latency, layouts, live, native, packets, plot, prompts, rest
+from . import bare, changes, ends, latency, layouts, live, native, packets, plot, prompts, rest
 from .samples import merged
 
 Kind = Callable[[], Mapping[str, Any]]
@@ -29,7 +29,7 @@ def main() -> int:
     how = f"a guest, {machine.accelerator.value}, {machine.processors} processor"
     for kind in kinds:
         title, measured = KINDS[kind]
-        where = "no guest" if kind == "native" else how
+        where = "no guest" if kind in ("native", "bare") else how
         print(f"\n== {kind}: {title} ({where})", flush=True)
         begun = time.monotonic()
         write({**measured(), "guest": how})
@@ -83,6 +83,10 @@ KINDS: Mapping[str, tuple[str, Kind]] = {
     "packets": (
         "what a packet costs: iperf3, connections, round trips of datagrams",
         _of(packets, "packet"),
+    ),
+    "bare": (
+        "the same on this machine's own kernel, without what SELinux does itself",
+        _of(bare, "bare"),
     ),
     "layouts": (
         "what ways to lay out a map cost, by libnftables in one process",

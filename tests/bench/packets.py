@@ -30,6 +30,7 @@ PLACES = {"127.0.0.1": "lo_", "10.9.0.5@peer": ""}
 SECONDS = 300.0
 EMPTY = "flush ruleset\n"
 RULES = 1_000
+OBJECT = 'secmark a { "system_u:object_r:client_packet_t:s0" }'
 TITLES = {
     "none": "no table",
     "conntrack": "connections tracked, no label",
@@ -139,7 +140,7 @@ def _prepare(guest: Guest) -> None:
             text = f"add element inet appfwd {name} {{ {listed} }}\n"
             guest.write(f"/root/{kind}_{size}.nft", text)
     guest.write("/root/conntrack.nft", CONNTRACK)
-    guest.write("/root/linear_1000.nft", _linear(places))
+    guest.write("/root/linear_1000.nft", linear(places, 'meta secmark set "a"', OBJECT))
     guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
     generated = generate(guest)
     guest.write("/root/nft_list.nft", generated.nft)
@@ -149,13 +150,13 @@ def _prepare(guest: Guest) -> None:
     guest.run("iperf3 -s -D; nsenter --net=/run/netns/peer iperf3 -s -D", check=True)
 
 
-def _linear(places: Sequence[str]) -> str:
+def linear(places: Sequence[str], statement: str, objects: str = "") -> str:
     """Return a list of rules, one for each of some places, as one writes them by hand."""
-    lines = [EMPTY, "table inet linear {", 'secmark a { "system_u:object_r:client_packet_t:s0" }']
+    lines = [EMPTY, "table inet linear {", objects]
     for hook, address, port in (("output", "daddr", "dport"), ("input", "saddr", "sport")):
         lines.append(f"chain {hook} {{ type filter hook {hook} priority mangle;")
         lines += [
-            f'ip {address} {place} tcp {port} {1 + n} meta secmark set "a"'
+            f"ip {address} {place} tcp {port} {1 + n} {statement}"
             for n, place in enumerate(places[:RULES])
         ]
         lines.append("}")

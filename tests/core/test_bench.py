@@ -1,11 +1,12 @@
 """The pure parts of the benchmarks: figures from samples, and the plot."""
 
+import json
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
 
-from tests.bench import changes, latency, layouts, live, native, packets, plot
+from tests.bench import bare, changes, latency, layouts, live, native, packets, plot
 from tests.bench.samples import merged, milliseconds, percentile
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -79,6 +80,20 @@ def test_of_what_is_measured_in_rounds_the_best_counts() -> None:
     found = packets.figures({"none": {**kinds, "us": [1, 9]}, "maps_0": {**kinds, "us": [3, 11]}})
     assert found["maps_0"]["added_us"] == 2
     assert found["maps_0"]["gbit_s"] == 1
+
+
+def test_natively_the_best_round_counts_and_the_tables_have_no_secmark_objects(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kinds = {"us": [10.0, 12.0], "conn_s": [20_000.0, 10_000.0]}
+    found = bare.figures({"conntrack": kinds, "maps_0": {**kinds, "us": [13.0, 11.0]}})
+    assert found["maps_0"] == {"us": 11, "conn_us": pytest.approx(50)}
+    bare.report(found)
+    assert "11.0 (1.100)" in capsys.readouterr().out
+    commands = [*bare.unlabelled(bare.compiled(3))]
+    assert sum(len(c["add"]["element"]["elem"]) for c in commands if "element" in c["add"]) > 3
+    assert '"secmark":' not in json.dumps(commands)
+    assert "owner" not in json.dumps(commands)
 
 
 def test_a_layout_that_took_too_long_has_no_figures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 PORT, IPERF_PORT = 8080, 5201
@@ -25,12 +26,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def made_in(netns: str, kind: socket.SocketKind) -> socket.socket:
     """Return a socket of a network namespace; "" is the present one."""
-    if not netns:
+    with in_netns(netns) if netns else nullcontext():
         return socket.socket(socket.AF_INET, kind)
+
+
+@contextmanager
+def in_netns(netns: str) -> Iterator[None]:
+    """Have this process in a network namespace meanwhile."""
     with Path("/proc/self/ns/net").open() as ours, Path("/run/netns", netns).open() as theirs:
         _enter(theirs.fileno())
         try:
-            return socket.socket(socket.AF_INET, kind)
+            yield
         finally:
             _enter(ours.fileno())
 

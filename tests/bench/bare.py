@@ -1,0 +1,203 @@
+"""What a packet costs on this machine's own kernel, at the speed of its own processor.
+
+SELinux is hardly on here. So the table is the compiler's, with plain numbers for its secmark
+objects: whatever established flows pass, and every lookup, is what a guest's kernel has. What
+SELinux itself does for each packet is not in it, which makes the ratios worse than they are.
+The guest's nft is run by its own loader, since this machine's may be too old.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from appfwd.core.expressions import masked, meta, put
+from appfwd.core.keeping import number_at
+from appfwd.core.nft import keep_commands, table_commands
+from appfwd.core.table import Table
+from appfwd.model.policy import LoadedPolicy, PortContext
+from appfwd.model.services import Interval
+from tests.core.compiled import Compiled
+from tests.core.samples import baseline_policy
+from tests.core.stories import state_of
+from tests.guest.lab.cache import cache_directory
+from tests.guest.lab.image import image
+
+from .inside.traffic import connections_a_second, in_netns, round_trip_us
+from .packets import CONNTRACK, EMPTY, RULES, Figures, Samples, linear
+
+ROUNDS = 10
+NEAR, FAR = "appfwd-near", "appfwd-far"
+OURS, THEIRS = "10.99.0.1", "10.99.0.2"
+HOUR, DAY = 3600.0, 86400.0
+CELLS = 10_000
+TITLES = {
+    "none": "no table",
+    "conntrack": "connections tracked, no label",
+    "maps_0": "our table with the baseline",
+    f"maps_{CELLS}": f"the same and {CELLS:,} hosts",
+    f"maps_{CELLS}_old": "  up for more than four weeks",
+    f"maps_{CELLS}_each": "  every packet looked up",
+    "linear_1000": "1,000 nft rules",
+}
+_LIBRARIES, _LOADER = "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"
+
+Json = dict[str, Any]
+
+
+def measure() -> Samples:
+    """Return what was measured in each round: by variant, and then by kind."""
+    samples: Samples = {}
+    with tempfile.TemporaryDirectory() as folder, _namespaces(), _pinned():
+        nft = _unpacked_nft(Path(folder))
+        files = _written(Path(folder))
+        for _ in range(ROUNDS):
+            for variant, file in files.items():
+                with in_netns(NEAR):
+                    form = ["-j"] if variant.startswith("maps") else []
+                    subprocess.run([*nft, *form, "-f", file], check=True)
+                    took = {
+                        "us": round_trip_us(THEIRS, FAR),
+                        "conn_s": connections_a_second(THEIRS, FAR),
+                    }
+                for kind, value in took.items():
+                    samples.setdefault(variant, {}).setdefault(kind, []).append(value)
+    return samples
+
+
+def figures(samples: Samples) -> Figures:
+    """Return the best of the rounds: what else the machine does only ever takes time."""
+    return {
+        variant: {"us": min(kinds["us"]), "conn_us": 1e6 / max(kinds["conn_s"])}
+        for variant, kinds in samples.items()
+    }
+
+
+def report(values: Figures) -> None:
+    """Print the table, with the ratios to connection tracking alone."""
+    print(f"{'microseconds (beside tracking alone)':40}{'a round trip':>16}{'a connection':>18}")
+    for variant, row in values.items():
+        beside = values["conntrack"]
+        cells = [f"{row[kind]:.1f} ({row[kind] / beside[kind]:.3f})" for kind in row]
+        print(f"{TITLES[variant]:40}{cells[0]:>16}{cells[1]:>18}")
+
+
+def unlabelled(commands: Sequence[Mapping[str, Any]]) -> Iterator[Json]:
+    """Yield a table's commands with numbers for its secmark objects, and for nobody's own."""
+    numbers: dict[str, int] = {}
+    for command in commands:
+        ((verb, what),) = command.items()
+        ((kind, value),) = what.items()
+        if kind == "secmark":
+            numbers[value["name"]] = 0 if ":unlabeled_t:" in value["context"] else len(numbers) + 9
+            continue
+        if kind == "table":
+            value = {key: value[key] for key in value if key != "flags"}
+        elif kind == "map":
+            value = {**value, "map": {"typeof": meta("secmark")}}
+        elif kind == "element":
+            value = {**value, "elem": [[key, numbers[name]] for key, name in value["elem"]]}
+        elif kind == "rule":
+            value = {**value, "expr": [_with_number(expr, numbers) for expr in value["expr"]]}
+        yield {verb: {kind: value}}
+
+
+def _with_number(expr: Json, numbers: Mapping[str, int]) -> Json:
+    if "secmark" not in expr:
+        return expr
+    label = expr["secmark"]
+    if isinstance(label, str):
+        label = {"|": [masked(meta("secmark"), 0), numbers[label]]}
+    return dict(put(meta("secmark"), label))
+
+
+def _written(folder: Path) -> Mapping[str, Path]:
+    """Write each variant to a file."""
+    empty, cells = compiled(0), compiled(CELLS)
+    documents: dict[str, Any] = {
+        "maps_0": [*empty, *keep_commands(number_at(HOUR))],
+        f"maps_{CELLS}": [*cells, *keep_commands(number_at(HOUR))],
+        f"maps_{CELLS}_old": [*cells, *keep_commands(number_at(40 * DAY))],
+        f"maps_{CELLS}_each": cells,
+    }
+    texts = {
+        "none": EMPTY,
+        "conntrack": CONNTRACK,
+        "linear_1000": linear(_places(), "meta mark set 1"),
+    }
+    for name, commands in documents.items():
+        rows = [{"flush": {"ruleset": None}}, *unlabelled(commands)]
+        texts[name] = json.dumps({"nftables": rows})
+    files = {}
+    for name in TITLES:
+        files[name] = folder / name
+        files[name].write_text(texts[name])
+    return files
+
+
+def compiled(cells: int) -> list[Mapping[str, Any]]:
+    """Return the commands that make the table of so many granted hosts, and of a baseline."""
+    guards = ("10.8.0.0/16",) if cells else ()
+    grants = tuple(("a_t", f"{place}:443/tcp") for place in _places(cells))
+    state = state_of(*guards, grants=grants, baseline=True)
+    return table_commands(Table(), Compiled(state, _policy()).table)
+
+
+def _policy() -> LoadedPolicy:
+    """Return a policy whose ports are as many as a distribution's."""
+    types = "p_port_t", "q_port_t"
+    ports = tuple(PortContext(6, Interval(n, n), types[n % 2]) for n in range(1, 9000, 31))
+    return replace(baseline_policy(), ports=ports)
+
+
+def _places(count: int = RULES) -> list[str]:
+    return [f"10.{16 + n // 62_500}.{n // 250 % 250}.{1 + n % 250}" for n in range(count)]
+
+
+def _unpacked_nft(folder: Path) -> list[str]:
+    """Return the words that run the guest's nft, out of the file system that it is made of."""
+    image()
+    packed = max(
+        cache_directory().glob("rootfs-*/rootfs.tar"), key=lambda file: file.stat().st_mtime
+    )
+    names = ["./usr/sbin/nft", f"./{_LIBRARIES}/lib*.so*", f"./{_LIBRARIES}/{_LOADER}"]
+    subprocess.run(["tar", "-xf", packed, "-C", folder, "--wildcards", *names], check=True)
+    libraries = folder / _LIBRARIES
+    loader = [str(libraries / _LOADER), "--library-path", str(libraries)]
+    return [*loader, str(folder / "usr/sbin/nft")]
+
+
+@contextmanager
+def _namespaces() -> Iterator[None]:
+    """Have two network namespaces that are joined by a pair of devices."""
+    commands = f"""
+    ip netns add {NEAR}
+    ip netns add {FAR}
+    ip -n {NEAR} link add peer type veth peer name peer netns {FAR}
+    ip -n {NEAR} addr add {OURS}/24 dev peer
+    ip -n {FAR} addr add {THEIRS}/24 dev peer
+    ip -n {NEAR} link set peer up
+    ip -n {FAR} link set peer up
+    """
+    try:
+        subprocess.run(["sh", "-ec", commands], check=True)
+        yield
+    finally:
+        for name in (NEAR, FAR):
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    """Stay on one processor."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

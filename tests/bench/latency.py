@@ -23,7 +23,7 @@ from tests.guest.lab.store import base_snapshot, restore
 from .guests import THERE, ask, bring, words_of
 from .samples import milliseconds
 
-VARIABLE, HELD = "APPFWD_BENCH_HELD", "0,1000,10000"
+VARIABLE, HELD = "APPFWD_BENCH_HELD", "0,1000,10000,100000"
 #: With more held, changes by many at once are not measured.
 RATED_AT_MOST = 10_000
 ROUNDS, CALLERS, EACH = 100, (1, 10, 100), 2

@@ -172,7 +172,7 @@ def _write_table(guest: Guest, variant: str) -> None:
     keeps = "nft list chain inet appfwd output_kept | grep -q 'ct secmark'"
     wait = f"for i in $(seq 100); do {keeps} && exit; sleep 0.2; done; exit 1"
     guest.run(wait, check=True, timeout=SECONDS)
-    text = guest.run("nft -j list table inet appfwd", check=True).out
+    text = guest.run("nft -jp list table inet appfwd", check=True).out
     for own in ("appfwd_only_mozilla_t", "appfwd_nobody"):
         text = text.replace(f"object_r:{own}_packet_t", "object_r:client_packet_t")
     rows = json.loads(text)["nftables"]

@@ -1,14 +1,14 @@
 """Flows that keep their label, in the real kernel: fewer lookups, revokes at the next packet."""
 
-import json
 import time
 from collections.abc import Callable
 
 import pytest
 
 from .firewall import SECONDS, Firewall
+from .hammer import passes_nothing_after_a_revoke
 from .lab.guest import Guest
-from .lab.probe import ProbeSocket, context_of
+from .lab.probe import ProbeSocket
 from .place import HOST, PLACE, PORT, holds, only_mozilla
 
 HOST6, OURS = "fd09::5", "10.9.0.1"
@@ -241,66 +241,48 @@ def test_an_inbound_flow_keeps_its_label_and_loses_it(firewall: Firewall, guest:
 def test_nothing_passes_after_the_reply_of_a_revoke_while_a_flow_hammers(
     firewall: Firewall, guest: Guest
 ) -> None:
-    """Two processors: one sends all the time, the other grants and revokes, epochs between."""
+    """One processor takes turns; test_two_processors.py has two."""
     server = guest.probe.serve((HOST, PORT + 5), kind="udp", netns="peer", echo=True)
-    place = f"{HOST}:{PORT + 5}"
-    firewall.guard(place)
-    guest.write("/root/hammer.py", HAMMER.encode())
-    guest.write("/root/toggle.py", TOGGLE.encode())
-    begin = f"python3 /root/hammer.py {HOST} {PORT + 5} {context_of('mozilla_t')}"
-    guest.run(f"touch /run/hammer; setsid -f {begin} > /dev/null 2>&1 < /dev/null", check=True)
-    said = guest.run(["python3", "/root/toggle.py", place, "12"], check=True, timeout=150.0).out
-    guest.run("kill $(cat /run/hammer.pid)", check=True)
-    rounds = json.loads(said)
-    assert sum(one["while_granted"] for one in rounds) > 100
-    assert [one["after_revoke"] for one in rounds] == [0] * len(rounds)
+    firewall.guard(f"{HOST}:{PORT + 5}")
+    passes_nothing_after_a_revoke(guest, (HOST, PORT + 5), rounds=12)
     server.close()
 
 
-#: Sends and receives on one socket without a rest; each answer is written to a file, so that
-#: whoever wants to know how many there were reads how long it is.
-HAMMER = """
-import os, socket, sys, time
-with open("/run/hammer.pid", "w") as out:
-    out.write(str(os.getpid()))
-with open("/proc/thread-self/attr/sockcreate", "w") as out:
-    out.write(sys.argv[3])
-one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-one.connect((sys.argv[1], int(sys.argv[2])))
-one.settimeout(0.02)
-with open("/run/hammer", "wb", buffering=0) as out:
-    while True:
-        try:
-            one.send(b"x")
-            one.recv(10)
-            out.write(b"x")
-        except OSError:
-            time.sleep(0.005)  # each refusal is a record, and there is one processor
-"""
-TOGGLE = """
-import asyncio, json, os, sys, time
-sys.path.insert(0, "/usr/lib/python3/dist-packages")
-from appfwd.bus.client import Client
+def test_a_fence_cuts_a_kept_flow_without_a_label(firewall: Firewall, guest: Guest) -> None:
+    """Policy alone changes then: the table has the flow unlabelled as before."""
+    guest.probe.serve((HOST, PORT + 7), netns="peer")
+    firewall.guard("10.9.0.77")  # so that there is something to look up
+    socket = guest.probe.open("irc_t", (HOST, PORT + 7)).opened()
+    kept(firewall, socket)
+    firewall.ctl("fence", "irc_t")
+    assert not socket.echo(seconds=1).ok
+    keeping(guest)
+    assert not socket.echo(seconds=1).ok
+    firewall.ctl("unfence", "irc_t")
+    goes_on(socket)
 
-def count():
-    return os.stat("/run/hammer").st_size
 
-async def main(place, rounds):
-    client, found = await Client.connect(), []
-    for number in range(rounds):
-        await client.call("Grant", "mozilla_t", place, {})
-        before = count()
-        await asyncio.sleep((0.1, 0.5, 1.5)[number % 3])
-        granted = count() - before
-        await client.call("Revoke", "mozilla_t", place, {})
-        time.sleep(0.05)  # what was answered before the reply is counted by then
-        before = count()
-        await asyncio.sleep((0.2, 1.5)[number % 2])
-        found.append({"while_granted": granted, "after_revoke": count() - before})
-    print(json.dumps(found))
-
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_kept_flow_that_nat_led_elsewhere_is_cut_at_the_next_packet(
+    firewall: Firewall, guest: Guest, kind: str
+) -> None:
+    guest.run(
+        "nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
+        f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {PLACE}; }}; }}' && "
+        "ip route replace 192.0.2.1 dev to-peer",
+        check=True,
+    )
+    firewall.guard(PLACE)
+    firewall.grant("mozilla_t", PLACE)
+    socket = guest.probe.open("mozilla_t", ("192.0.2.1", 80), kind=kind).opened()
+    kept(firewall, socket)
+    firewall.revoke("mozilla_t", PLACE)
+    assert not socket.echo(seconds=1).ok
+    keeping(guest)
+    assert not socket.echo(seconds=1).ok
+    firewall.grant("mozilla_t", PLACE)
+    goes_on(socket)
+    guest.run("nft delete table ip tonat; ip route del 192.0.2.1", check=True)
 
 
 def test_a_daemon_killed_at_any_time_leaves_nothing_open(firewall: Firewall, guest: Guest) -> None:

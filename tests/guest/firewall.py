@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appfwd.core.keeping import KEPT
+
 from .lab.cache import content_key
 from .lab.guest import Guest, Result
 from .lab.store import Snapshot, derive
@@ -16,7 +18,7 @@ SHIPPED = ["appfwd", "dbus", "systemd", "docs", "Makefile"]
 SECONDS = 120.0
 MANAGER = ["org.appfwd1", "/org/appfwd1", "org.appfwd1.Manager"]
 #: The chains that have rules while flows keep their labels.
-_KEPT = re.compile(r"(chain (?:output_kept|input_kept|output_new) \{\n)(?:\t\t.*\n)*(\t\})")
+_KEPT = re.compile(rf"(chain (?:{'|'.join(KEPT)}) \{{\n)(?:\t\t.*\n)*(\t\}})")
 #: Domains whose own packet types are in the policy of the prepared guest, so that most tests
 #: cost no policy load.
 WARM = ["mozilla_t", "chromium_t", "named_t", "postgresql_t", "squid_t", "irc_t", "user_t"]

@@ -23,7 +23,7 @@ with open("/run/hammer", "wb", buffering=0) as out:
             one.recv(10)
             out.write(b"x")
         except OSError:
-            time.sleep(0.005)  # each refusal is a record, and there is one processor
+            time.sleep(0.005)  # each refusal is a record, which takes a processor too
 """
 TOGGLE = """
 import asyncio, json, os, sys, time
@@ -56,8 +56,8 @@ def passes_nothing_after_a_revoke(
 ) -> None:
     """Hold that nothing of mozilla_t's flow passes from each revoke's reply on.
 
-    The place is guarded and its server answers by UDP. ``processor`` is the flow's own; the bus,
-    whoever calls and the daemon are left to the scheduler.
+    The place is guarded and its server answers by UDP. ``processor`` is where the flow sends
+    from; all else is left to the scheduler, or to the caller.
     """
     host, port = address
     guest.write("/root/hammer.py", HAMMER.encode())

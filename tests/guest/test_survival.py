@@ -2,6 +2,8 @@
 
 import pytest
 
+from appfwd.core.keeping import KEPT
+
 from .firewall import SECONDS, Firewall
 from .lab.guest import Guest
 from .lab.store import Snapshot, restore
@@ -49,7 +51,7 @@ def test_a_start_with_nothing_to_do_changes_nothing(firewall: Firewall, guest: G
     # Without the rules by which flows keep their labels, which come once the table has rest.
     handles = (
         "nft -a list table inet appfwd | sed -E 's/counter packets.*#/#/;"
-        " /chain (output_kept|input_kept|output_new) /,/^\\t}/d'"
+        f" /chain ({'|'.join(KEPT)}) /,/^\\t}}/d'"
     )
     before = guest.run(handles, check=True).out
     loads = guest.run("journalctl -k | grep -c 'policy capability open_perms'").out

@@ -47,28 +47,28 @@ def _enter(namespace: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def connections_a_second(address: str, netns: str) -> float:
+def connections_a_second(address: str, netns: str, count: int = CONNECTIONS) -> float:
     """Open and close connections, one after the other."""
     with closing(made_in(netns, socket.SOCK_STREAM)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, PORT))
         listener.listen()
-        for number in range(WARM_UP + CONNECTIONS):
+        for number in range(WARM_UP + count):
             if number == WARM_UP:
                 start = time.perf_counter()
             with socket.create_connection((address, PORT)):
                 listener.accept()[0].close()
-        return CONNECTIONS / (time.perf_counter() - start)
+        return count / (time.perf_counter() - start)
 
 
-def round_trip_us(address: str, netns: str) -> float:
+def round_trip_us(address: str, netns: str, count: int = ROUND_TRIPS) -> float:
     """Return the median time of a datagram there and one back, on one flow."""
     took: list[float] = []
     far, near = made_in(netns, socket.SOCK_DGRAM), made_in("", socket.SOCK_DGRAM)
     with far, near:
         far.bind((address, PORT))
         near.connect((address, PORT))
-        for _ in range(WARM_UP + ROUND_TRIPS):
+        for _ in range(WARM_UP + count):
             start = time.perf_counter()
             near.send(b"x")
             far.sendto(b"x", far.recvfrom(1)[1])

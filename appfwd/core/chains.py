@@ -5,11 +5,12 @@ change holds from the next packet on. Established flows keep it while the maps s
 (appfwd.core.keeping).
 
 Who opened a connection is what conntrack saw first, and conntrack forgets. An entry that began
-with a TCP SYN is sure of its direction: it carries the label bit :data:`SURE`. Every other (UDP,
-a TCP flow picked up in its middle) may have been opened by the other side before the entry was
-lost, so it is looked up by both ends: as a reply to us it must not escape the guard of its remote
-end, as ours it must not escape the guard of its local port. Local ports of the ephemeral range
-are left out of the latter, or a guard of every inbound port would cut off every UDP client.
+with a TCP SYN is sure of its direction: its `ct secmark` has the bit :data:`SURE`. Every other
+(UDP, a TCP flow picked up in its middle, what a helper foresaw) may have been opened by the other
+side before the entry was lost, so it is looked up by both ends: as a reply to us it must not escape
+the guard of its remote end, as ours it must not escape the guard of its local port. Local ports of
+the ephemeral range are left out of the latter, or a guard of every inbound port would cut off every
+UDP client.
 
 Where nothing is guarded, a flow that is not sure is taken for what its ports make likely: a peer's
 first packet, from a port that is not ephemeral to one of ours that is, for an answer to us; and TCP
@@ -37,8 +38,8 @@ from appfwd.core.expressions import (
     NEW,
     NO_ENTRY,
     NO_IPSEC,
+    NOT_EXPECTED,
     SYN_ALONE,
-    UNLABELLED,
     Expr,
     Rule,
     ct,
@@ -54,7 +55,7 @@ from appfwd.core.expressions import (
     payload,
     protocol_is,
 )
-from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, OUTPUT_NEW, entry_rule, kept_rules
+from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, OUTPUT_NEW, came, entry_rule, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import Family
@@ -151,7 +152,8 @@ class Layout:
     """What there is to look up, and the facts that the rules need.
 
     ``told`` are the directions in which first packets are labelled by protocol, ``seen`` those that
-    are observed; ``ephemeral`` are the local ports of clients.
+    are observed; ``ephemeral`` are the local ports of clients. ``complete``: whether the lines
+    label every service, both ways, so that no lookup leaves a packet with the label it came with.
     """
 
     maps: frozenset[MapName]
@@ -160,6 +162,7 @@ class Layout:
     seen: frozenset[Direction]
     unlabeled: str
     ephemeral: Interval
+    complete: bool
 
     def sets(self) -> frozenset[SeenSet]:
         """Return the sets of what was seen."""
@@ -256,8 +259,9 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
         "out_sure": [*out_found, (goto("out_guards"),)],
         "in_sure": [*in_found, (goto("in_guards"),)],
     }
-    out_flow: list[Rule] = [(IS_SURE, goto("out_sure"))]
-    in_flow: list[Rule] = [(IS_SURE, goto("in_sure"))]
+    # A helper's child begins with its parent's `ct secmark`.
+    out_flow: list[Rule] = [(NOT_EXPECTED, IS_SURE, goto("out_sure"))]
+    in_flow: list[Rule] = [(NOT_EXPECTED, IS_SURE, goto("in_sure"))]
     if layout.turns():
         chains["out_turned"] = [
             *layout.by_line(_IN, _OUR_PORT_OUT.port),
@@ -298,9 +302,10 @@ def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str)
 def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
     """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
     if layout.looks_up():
-        yield entry_rule(OUTPUT_KEPT if original is _OUT else INPUT_KEPT)
+        kept_by = OUTPUT_KEPT if original is _OUT else INPUT_KEPT
+        yield entry_rule(kept_by, complete=layout.complete)
     keeps_new = original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen
-    kept = (UNLABELLED, jump(OUTPUT_NEW)) if keeps_new else ()
+    kept = (*came(complete=layout.complete), jump(OUTPUT_NEW)) if keeps_new else ()
     yield (NEW, SYN_ALONE, MAKE_SURE, *kept)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))

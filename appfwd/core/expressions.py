@@ -14,8 +14,8 @@ from appfwd.model.services import Interval
 Expr = Mapping[str, Any]
 Rule = tuple[Expr, ...]
 
-#: Bit of the conntrack label (128 bits, rarely used by anyone) that marks a sure direction.
-SURE = 127
+#: Bit of `ct secmark` that marks a sure direction; SIDs, given in order, do not come so far.
+SURE = 1 << 31
 
 
 def ct(key: str, direction: str | None = None) -> Expr:
@@ -107,8 +107,9 @@ COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
 NEW = match(ct("state"), "new", "in")
 NO_ENTRY = match(ct("state"), ["invalid", "untracked"], "in")
 DNAT = match(ct("status"), "dnat", "in")
-IS_SURE = match(ct("label"), SURE, "in")
-MAKE_SURE = put(ct("label"), SURE)
+NOT_EXPECTED = match(ct("status"), "expected", "!")
+IS_SURE = match(masked(ct("secmark"), SURE), 0, "!=")
+MAKE_SURE = put(ct("secmark"), {"|": [ct("secmark"), SURE]})
 SYN_ALONE = match({"&": [payload("tcp", "flags"), {"|": ["fin", "syn", "rst", "ack"]}]}, "syn")
 #: Sent by this machine: no packet that was forwarded has left the input interface empty.
 LOCAL = match(meta("iif"), "0")

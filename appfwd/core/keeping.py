@@ -14,6 +14,9 @@ when: a packet that is still on its way under the old rules, on another processo
 word over a newer one, and that costs a lookup, no more. A word is read once for each packet, into
 the packet itself, so what is compared and what is used are the same.
 
+The top bit is no part of the word: it tells for good that the direction is sure (chains.py). All
+who write a word leave it as it is, however late they come.
+
 Numbers come from the time since the machine was booted: entries live as long as it is up, and
 nothing else survives a daemon's kill, a table's end and a lost state folder. The first
 :data:`OF_BANK` of them are in the word alone. After those come as many for each of :data:`BITS`,
@@ -24,10 +27,11 @@ Only established flows are kept: what is new may get other labels (appfwd.core.s
 error is looked up by its own protocol in part. And what begins with our own SYN, where no first
 packet gets another label: whatever a lookup goes by is settled then, and nobody else finds the
 entry before that packet is through. An entry that a helper foresaw begins with its parent's
-`ct secmark`, and is left out. Only packets that come to our chain unlabelled: what goes into a
-tunnel may have the label of what is within, and what came over veth a stranger's. Words are
-written by what we send alone. A flow over the loopback interface is sent both ways here, each with
-its own lookup, so one word would not do: such flows are looked up.
+`ct secmark`, and is left out. Only packets that come to our chain unlabelled, unless the baseline
+is complete, so that each lookup finds something: what goes into a tunnel may have the label of what
+is within, and what came over veth a stranger's. Words are written by what we send alone. A flow
+over the loopback interface is sent both ways here, each with its own lookup, so one word would not
+do: such flows are looked up.
 """
 
 from __future__ import annotations
@@ -36,6 +40,9 @@ from collections.abc import Iterable, Mapping
 
 from appfwd.core.expressions import (
     ACCEPT,
+    IS_SURE,
+    NOT_EXPECTED,
+    SURE,
     UNLABELLED,
     Expr,
     Rule,
@@ -58,17 +65,17 @@ _INWARD = 1 << _LABEL_BITS
 _EPOCH = _LABEL_BITS + 1
 _REST = 0xFFFFFFFF & -_INWARD
 #: Numbers of one bank; 0 is none, so that what others put in ct secmark is no word.
-OF_BANK = (1 << 32 - _EPOCH) - 1
-#: Bits of the conntrack label, just below the one of a sure direction; others use the low ones.
+OF_BANK = SURE // (1 << _EPOCH) - 1
+#: Bits of the conntrack label, near the top; others use the low ones.
 BITS = range(126, 62, -1)
 LAST = (1 + len(BITS)) * OF_BANK
 
-#: (how many numbers, seconds that each one lasts). The first bank is made to last 28 days, since
+#: (how many numbers, seconds that each one lasts). The first bank is made to last 29 days, since
 #: the bits of the others cost every packet, and a number that lasts long costs only lookups for so
 #: long after a change. Whoever is up for more than two years goes without.
 _TIERS = (
-    *((1 << 16, 1), (1 << 16, 4), (OF_BANK - (1 << 17), 16)),
-    *((1 << 23, 1), (LAST - OF_BANK - (1 << 23), 8)),
+    *((1 << 15, 1), (1 << 15, 4), (OF_BANK - (1 << 16), 36)),
+    *((1 << 22, 1), (LAST - OF_BANK - (1 << 22), 16)),
 )
 
 
@@ -100,15 +107,14 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
             _NOT_TAKEN,
             (_ORIGINAL, jump("out_flow")),
             (_REPLY, jump("in_flow")),
+            _NO_PARENTS,
             *_NOT_KEPT,
-            _keep(_ORIGINAL, outward, bit),
-            _keep(_REPLY, inward, bit),
+            _keep(outward | SURE, bit, _ORIGINAL, IS_SURE),
+            _keep(inward | SURE, bit, _REPLY, IS_SURE),
+            _keep(outward, bit, _ORIGINAL),
+            _keep(inward, bit, _REPLY),
         ),
-        OUTPUT_NEW: (
-            (jump("out_flow"),),
-            *_NOT_KEPT,
-            _keep(_ORIGINAL, outward, bit),
-        ),
+        OUTPUT_NEW: ((jump("out_sure"),), *_NOT_KEPT, _keep(outward | SURE, bit)),
         INPUT_KEPT: (
             _taken(_REPLY, outward, bit),
             _taken(_ORIGINAL, inward, bit),
@@ -128,7 +134,7 @@ def number_of(rules: Mapping[str, Iterable[Rule]]) -> int:
     if not any(had.values()):
         return 0
     try:
-        _, word, *bit, _ = had[OUTPUT_KEPT][-2]
+        _, word, *bit, _ = had[OUTPUT_KEPT][-2]  # of the original direction, not sure
         bank = 1 + BITS.index(bit[0]["mangle"]["value"]) if bit else 0
         number = bank * OF_BANK + (int(word["mangle"]["value"]["|"][-1]) >> _EPOCH)
     except (LookupError, TypeError, ValueError) as error:
@@ -138,33 +144,40 @@ def number_of(rules: Mapping[str, Iterable[Rule]]) -> int:
     return number
 
 
-def entry_rule(kept: str) -> Rule:
+def entry_rule(kept: str, *, complete: bool) -> Rule:
     """Return the first rule of a base chain: established packets take another way.
 
     They come back where the flow keeps no label that holds: what we send only between two epochs.
+    ``complete``: whether every lookup finds something, so that it matters to none what came.
     """
-    return (match(ct("state"), "established"), UNLABELLED, jump(kept))
+    return (match(ct("state"), "established"), *came(complete=complete), jump(kept))
+
+
+def came(*, complete: bool) -> Rule:
+    """Return what a packet has to come with, so that its flow may keep its label."""
+    return () if complete else (UNLABELLED,)
 
 
 def _taken(way: Expr, word: int, bit: int | None) -> Rule:
     """Label with the word of this epoch, lookup and way; what is left of another is no label."""
     # A parent's word goes with its bit, which a child has not.
-    own = match(ct("status"), "expected", "!") if bit is None else match(ct("label"), bit, "in")
-    left = put(_SECMARK, {"^": [ct("secmark"), word]})
+    own = NOT_EXPECTED if bit is None else match(ct("label"), bit, "in")
+    left = put(_SECMARK, {"^": [masked(ct("secmark"), SURE - 1), word]})
     return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
 
 
-def _keep(way: Expr, word: int, bit: int | None) -> Rule:
+def _keep(word: int, bit: int | None, *when: Expr) -> Rule:
     # The bit last: where it is seen, so is a word.
     bits = () if bit is None else (put(ct("label"), bit),)
-    return (way, put(ct("secmark"), {"|": [_SECMARK, word]}), *bits, ACCEPT)
+    return (*when, put(ct("secmark"), {"|": [_SECMARK, word]}), *bits, ACCEPT)
 
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
+#: A new packet has no parent: a helper's child is related (nf_conntrack_core.c).
+_NO_PARENTS: Rule = (match(ct("status"), "expected", "in"), ACCEPT)
 _NOT_KEPT: tuple[Rule, ...] = (
     (match(meta("oif"), "lo"), ACCEPT),
-    (match(ct("status"), "expected", "in"), ACCEPT),
     (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
 )
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

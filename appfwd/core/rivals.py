@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from appfwd.core.chains import MANGLE, PAST_DNAT
-from appfwd.core.expressions import SURE
 from appfwd.core.keeping import BITS
 from appfwd.core.table import FAMILY, TABLE
 
@@ -67,7 +66,7 @@ def _sets_label(expr: Json) -> bool:
     if key.get("meta", {}).get("key") == "secmark":
         return True
     kept = key.get("ct", {}).get("key")
-    return kept == "secmark" or (kept == "label" and mangle.get("value") in (SURE, *BITS))
+    return kept == "secmark" or (kept == "label" and mangle.get("value") in BITS)
 
 
 def _after_ours(hook: tuple[str, int] | None) -> bool:

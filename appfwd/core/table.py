@@ -108,7 +108,8 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     used |= {name for intervals in lines.values() for name in intervals.values()}
     used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ()), *(NEW_TYPES if told else ())}
     named = {name: contexts.packet_context(name) for name in sorted(used)}
-    layout = Layout(names, frozenset(lines), told, seen, contexts.unlabeled, ephemeral)
+    facts = (contexts.unlabeled, ephemeral, not unlabelled)
+    layout = Layout(names, frozenset(lines), told, seen, *facts)
     parts = (elements.maps, elements.points, lines, layout.sets())
     return Table(named, *parts, chains.build(layout))
 

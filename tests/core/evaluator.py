@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from operator import or_, xor
 from typing import Any
 
@@ -183,6 +184,11 @@ class Evaluator:
             return bool(common) is (value["op"] == "in")
         assert value["op"] in ("==", "!=")
         return _equal(left, right) is (value["op"] == "==")
+
+
+def in_epoch(table: Table, number: int) -> Evaluator:
+    """Return the evaluator of a table in an epoch; 0: between two."""
+    return Evaluator(replace(table, keeping=number if table.keeps else 0))
 
 
 def _put(key: Json, value: Any, packet: Packet) -> None:

@@ -158,7 +158,7 @@ class View:
     def allowed(self, domain: str, point: Point) -> frozenset[str]:
         """Return which packets of a connection to ``point`` pass, its direction being sure."""
         entry = opened(point)
-        entry.labels.add(127)
+        entry.make_sure()
         ours, theirs = ("original", "reply")
         if point.direction.value == "in":
             ours, theirs = theirs, ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from appfwd.core.expressions import SURE
 from appfwd.model.destination import Direction
 from tests.core.reference import Point
 
@@ -49,6 +50,15 @@ class Entry:
     #: Whether a helper foresaw it (IPS_EXPECTED).
     expected: bool = False
     secmark: int = 0
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is known to have begun with a SYN."""
+        return bool(self.secmark & SURE)
+
+    def make_sure(self) -> None:
+        """Let it have begun with a SYN."""
+        self.secmark |= SURE
 
     def tuple_of(self, way: str) -> Ends:
         """Return the tuple of a direction."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.expressions import SURE
 from appfwd.model.destination import Direction
 from appfwd.model.policy import LoadedPolicy
 from appfwd.model.state import DesiredState
@@ -59,7 +58,7 @@ def pairs(draw: st.DrawFn, state: DesiredState, direction: Direction) -> tuple[P
 def _outbound(compiled: Compiled, asked: Point, reached: Point) -> list[tuple[str, str | None]]:
     """Return (permission, label) of a local connection that the output hook's NAT redirects."""
     entry, to = opened(asked), (reached.address, reached.port)
-    entry.labels.add(SURE)
+    entry.make_sure()
     run = compiled.evaluator
     first = packet_of(entry, "original", "new")
     labels = [("send", run.send(first, dnat=to))]
@@ -87,7 +86,7 @@ def test_inbound_nat(state: DesiredState, policy: LoadedPolicy, data: st.DataObj
     for _ in range(4):
         asked, reached = data.draw(pairs(state, IN))
         entry = opened(asked)
-        entry.labels.add(SURE)
+        entry.make_sure()
         entry.dnat = (OURS, reached.port)
         got = compiled.evaluator.receive(packet_of(entry, "original", "new"))
         sent = compiled.evaluator.send(packet_of(entry, "reply"))
@@ -118,7 +117,7 @@ def test_no_guard_of_either_target_is_escaped_where_the_direction_is_unsure(
     for domain in DOMAINS:
         if guards and not any(reference.granted(state, domain, p) for p in (*guards, other)):
             assert not compiled.may(domain, permission, label)
-    assert asked.protocol not in WITH_PORTS or SURE not in entry.labels
+    assert asked.protocol not in WITH_PORTS or not entry.sure
 
 
 def _verdicts(

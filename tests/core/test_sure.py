@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appfwd.core.expressions import SURE
 from appfwd.model.destination import Direction
 from appfwd.model.policy import LoadedPolicy, Rights
 from appfwd.model.state import Bridge, DesiredState
@@ -78,7 +77,7 @@ def test_the_one_rule_holds_for_every_protocol_where_the_direction_is_sure(
     compiled = Compiled(state, policy)
     for to in data.draw(st.lists(st.sampled_from(points_of(state)), min_size=1, max_size=8)):
         entry = opened(to)
-        entry.labels.add(SURE)
+        entry.make_sure()
         there = packet_of(entry, "original", "new")
         if to.direction is Direction.OUT:
             permission, label = "send", compiled.evaluator.send(there)
@@ -157,7 +156,7 @@ def test_only_a_syn_that_opens_an_entry_makes_its_direction_sure(
     for hook in (compiled.evaluator.send, compiled.evaluator.receive):
         entry = opened(point("10.0.0.9:80/tcp"))
         hook(packet_of(entry, "original", state, flags))  # type: ignore[arg-type]
-        assert (SURE in entry.labels) is sure
+        assert entry.sure is sure
 
 
 def test_a_loopback_packet_is_a_clients_going_out_and_a_servers_coming_in() -> None:

@@ -20,12 +20,13 @@ reach any peer as if it answered.)
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
 first the protocol, then what is observed, then the baseline by protocol and by port, then cells
 that are not guarded, then guards of the end that was not asked for, then guards of the destination
-itself; of each the points, in maps without intervals, after the cells below them.
+itself; of each the points, in maps without intervals, after the cells below them. A map of cells
+that lie in a few ranges is looked up for addresses in those alone (appfwd.core.spans).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ from appfwd.core.expressions import (
     SYN_ALONE,
     Expr,
     Rule,
+    among,
     ct,
     direction_is,
     goto,
@@ -58,7 +60,7 @@ from appfwd.core.expressions import (
 from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, OUTPUT_NEW, came, entry_rule, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
-from appfwd.model.addresses import Family
+from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Direction
 from appfwd.model.services import ICMP, ICMPV6, PORT_PROTOCOLS, PROTOCOLS, Interval
 
@@ -151,12 +153,14 @@ _PEER_PORT_IN = End(("saddr", "original"), ("proto-src", "original"))
 class Layout:
     """What there is to look up, and the facts that the rules need.
 
-    ``told`` are the directions in which first packets are labelled by protocol, ``seen`` those that
-    are observed; ``ephemeral`` are the local ports of clients. ``complete``: whether the lines
-    label every service, both ways, so that no lookup leaves a packet with the label it came with.
+    ``spans`` are the ranges of a map's addresses, if they are few. ``told`` are the directions in
+    which first packets are labelled by protocol, ``seen`` those that are observed. ``ephemeral``
+    are the local ports of clients. ``complete``: whether the lines label every service, both ways,
+    so that no lookup leaves a packet with the label it came with.
     """
 
     maps: frozenset[MapName]
+    spans: Mapping[MapName, Sequence[AddressRange]]
     lines: frozenset[LineMap]
     told: frozenset[Direction]
     seen: frozenset[Direction]
@@ -191,7 +195,10 @@ class Layout:
     ) -> Iterator[Rule]:
         """Look up cells by one end of the connection."""
         for name in self._present(direction, guard=guard):
-            yield (*when, label_from(name, *_tuple_key(name, end)), COUNTER)
+            address, *rest = _tuple_key(name, end)
+            spans = self.spans.get(name, ())
+            near = (among(address, spans),) if spans else ()
+            yield (*when, *near, label_from(name, address, *rest), COUNTER)
 
     def by_header(
         self, direction: Direction, address: str, port: str, *when: Expr

@@ -183,7 +183,7 @@ def _stepped(before: Compiled, state: DesiredState) -> Compiled | None:
     had, has = before.elements, before.elements.changed(labelled)
     for where in step.recut:
         has = has.recut(where, labeller.cells(layered.cut[where]))
-    if (had.names(), had.labels()) == (has.names(), has.labels()):
+    if (had.names(), had.labels(), had.spans) == (has.names(), has.labels(), has.spans):
         table = replace(before.table, maps=has.maps, points=has.points)
     else:
         table = _table(has, before.base, before.machine)

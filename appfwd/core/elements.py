@@ -12,6 +12,7 @@ from typing import Self
 from appfwd.core.audience import LabelledCell, LabelledPoint
 from appfwd.core.cells import Point, Where
 from appfwd.core.chains import MapName
+from appfwd.core.spans import spans_of
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.services import Interval, ServiceBox, service_boxes
 
@@ -70,13 +71,15 @@ class Points(dict[Point, str]):
 class Elements:
     """What the maps of cells and of points hold.
 
-    ``below`` are the labels that cells give, and ``used`` counts the points by theirs.
+    ``below`` are the labels that cells give, and ``used`` counts the points by theirs. ``spans``
+    are the ranges that a map's cells lie in, if they are few.
     """
 
     maps: Mapping[MapName, Mapping[Key, str]]
     points: Mapping[MapName, Points]
     below: frozenset[str]
     used: Counter[str]
+    spans: Mapping[MapName, tuple[AddressRange, ...]]
 
     @classmethod
     def of(cls, cells: Iterable[LabelledCell], points: Iterable[LabelledPoint]) -> Self:
@@ -88,17 +91,15 @@ class Elements:
             over.setdefault(_name_of(one), {})[one.point] = one.packet_type
             used[one.packet_type] += 1
         made = {name: Points(labels) for name, labels in over.items()}
-        return cls(maps, made, _labels(maps), used)
+        return cls(maps, made, _labels(maps), used, _spans(maps))
 
     def recut(self, where: Where, cells: Iterable[LabelledCell]) -> Self:
         """Return these elements with other cells of one direction and family."""
-        others = {
-            name: elements
-            for name, elements in self.maps.items()
-            if (name.direction, name.family) != where
-        }
-        maps = {**others, **_maps(cells)}
-        return replace(self, maps=maps, below=_labels(maps))
+        others = {name for name in self.maps if (name.direction, name.family) != where}
+        cut = _maps(cells)
+        maps = {**{name: self.maps[name] for name in others}, **cut}
+        spans = {**{name: self.spans[name] for name in others}, **_spans(cut)}
+        return replace(self, maps=maps, below=_labels(maps), spans=spans)
 
     def changed(self, points: Mapping[tuple[Where, Point], LabelledPoint | None]) -> Self:
         """Return these elements with some points labelled otherwise; None: not any more."""
@@ -139,6 +140,12 @@ def _maps(cells: Iterable[LabelledCell]) -> dict[MapName, Mapping[Key, str]]:
         for box in service_boxes(cell.services):
             elements[Key(cell.peer, box)] = labelled.packet_type
     return {**maps}
+
+
+def _spans(
+    maps: Mapping[MapName, Mapping[Key, str]],
+) -> dict[MapName, tuple[AddressRange, ...]]:
+    return {name: spans_of(key.peer for key in elements) for name, elements in maps.items()}
 
 
 def _labels(maps: Mapping[MapName, Mapping[Key, str]]) -> frozenset[str]:

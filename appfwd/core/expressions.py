@@ -6,9 +6,10 @@ otherwise would look like another's edit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from appfwd.model.addresses import AddressRange, address_text
 from appfwd.model.services import Interval
 
 Expr = Mapping[str, Any]
@@ -51,6 +52,23 @@ def outside(left: Expr, interval: Interval) -> Expr:
 def one_of(left: Expr, numbers: tuple[int, ...]) -> Expr:
     """Return the match of an anonymous set."""
     return match(left, {"set": sorted(numbers)})
+
+
+def among(left: Expr, ranges: Sequence[AddressRange]) -> Expr:
+    """Return the match of an address in ranges, which are in order and apart."""
+    texts = [address_span(one) for one in ranges]
+    return match(left, texts[0] if len(texts) == 1 else {"set": texts})
+
+
+def address_span(addresses: AddressRange) -> object:
+    """Return a range of addresses, or the one that it has."""
+    family = addresses.family
+    return span(address_text(family, addresses.first), address_text(family, addresses.last))
+
+
+def span(first: object, last: object) -> object:
+    """Return a range, or its one value."""
+    return first if first == last else {"range": [first, last]}
 
 
 def direction_is(which: str) -> Expr:

@@ -12,7 +12,7 @@ from typing import Any
 from appfwd.core.cells import Point
 from appfwd.core.chains import Base, Chain, MapName, map_named
 from appfwd.core.elements import Key, Points
-from appfwd.core.expressions import UNLABELLED, Rule, match, meta
+from appfwd.core.expressions import UNLABELLED, Rule, among, match, meta
 from appfwd.core.keeping import KEPT, number_of
 from appfwd.core.lines import LineMap
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
@@ -25,6 +25,7 @@ Json = Mapping[str, Any]
 
 #: As libnftables lists what it does not take in this form.
 _UNLABELLED = match(meta("secmark"), 0)
+_FAMILIES = {"ip": Family.IPV4, "ip6": Family.IPV6}
 _SHAPE = frozenset({"family", "table", "name", "handle", "elem"})
 
 
@@ -152,10 +153,18 @@ def as_written(expr: Json) -> Json:
         return {"counter": {"packets": 0, "bytes": 0}}
     if expr == _UNLABELLED:
         return UNLABELLED
-    right = expr["match"]["right"] if "match" in expr else None
-    if isinstance(right, dict) and "set" in right:
-        return {"match": {**expr["match"], "right": {"set": sorted(map(_number, right["set"]))}}}
+    if "match" in expr:
+        return {"match": {**expr["match"], "right": _right(**expr["match"])}}
     return expr
+
+
+def _right(left: Json, right: Any, op: str) -> Any:  # noqa: ARG001 - of no matter here
+    family = _FAMILIES.get(left.get("ct", {}).get("key", "").partition(" ")[0])
+    many = right["set"] if isinstance(right, dict) and "set" in right else None
+    if family is not None:
+        ranges = sorted(_decode_range(family, one) for one in many or [right])
+        return among(left, ranges)["match"]["right"]
+    return right if many is None else {"set": sorted(map(_number, many))}
 
 
 def _decode_key(family: Family, key: Json) -> Key:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from appfwd.core.cells import Point
 from appfwd.core.chains import Base, MapName, map_named
 from appfwd.core.elements import Key, Points
+from appfwd.core.expressions import address_span, span
 from appfwd.core.keeping import KEPT, kept_rules
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import QUIET, SIZE, SeenSet
@@ -284,10 +285,8 @@ def _base(base: Base | None) -> Json:
 
 
 def _encode_key(key: Key) -> Json:
-    family = key.peer.family
-    first, last = address_text(family, key.peer.first), address_text(family, key.peer.last)
     box = key.service
-    return {"concat": [_span(first, last), _of(box.protocols), _of(box.ports)]}
+    return {"concat": [address_span(key.peer), _of(box.protocols), _of(box.ports)]}
 
 
 def _encode_point(family: Family, point: Point) -> Json:
@@ -295,8 +294,4 @@ def _encode_point(family: Family, point: Point) -> Json:
 
 
 def _of(interval: Interval) -> object:
-    return _span(interval.first, interval.last)
-
-
-def _span(first: object, last: object) -> object:
-    return first if first == last else {"range": [first, last]}
+    return span(interval.first, interval.last)

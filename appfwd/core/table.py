@@ -109,7 +109,7 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ()), *(NEW_TYPES if told else ())}
     named = {name: contexts.packet_context(name) for name in sorted(used)}
     facts = (contexts.unlabeled, ephemeral, not unlabelled)
-    layout = Layout(names, frozenset(lines), told, seen, *facts)
+    layout = Layout(names, elements.spans, frozenset(lines), told, seen, *facts)
     parts = (elements.maps, elements.points, lines, layout.sets())
     return Table(named, *parts, chains.build(layout))
 

@@ -11,6 +11,7 @@ or it would put its own table back.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from appfwd.core.keeping import KEPT
 from appfwd.core.listing import as_written
@@ -26,6 +27,7 @@ ROUNDS = 5
 SIZES, NETWORKS = (1_000, 10_000, 100_000), 10_000
 #: A guarded and granted network, and such a point, whose maps get the other cells.
 NETWORK, POINT = "10.8.0.0/16", "10.7.0.1:443/tcp"
+CELLS = "maps_cells"
 PLACES = {"127.0.0.1": "lo_", "10.9.0.5@peer": ""}
 SECONDS = 300.0
 EMPTY = "flush ruleset\n"
@@ -126,7 +128,7 @@ def _prepare(guest: Guest) -> None:
     for place in (NETWORK, POINT):
         firewall.guard(place)
         firewall.grant("mozilla_t", place)
-    _write_table(guest, "maps_cells")
+    _write_table(guest, CELLS)
     # Of a place and a port each, disjoint from what is there.
     places = [f"10.{16 + n // 250 % 200}.{n % 250}.{1 + n % 7}" for n in range(max(SIZES))]
     keys = [f"{place} . tcp . {1 + n % 60_000}" for n, place in enumerate(places)]
@@ -179,10 +181,27 @@ def _write_table(guest: Guest, variant: str) -> None:
     next(row["table"] for row in rows if "table" in row).pop("flags")
     for rule in (row["rule"] for row in rows if "rule" in row):
         rule["expr"] = [as_written(expr) for expr in rule["expr"]]
-    each = [row for row in rows if row.get("rule", {}).get("chain") not in KEPT]
-    assert len(each) < len(rows)
-    for name, table in ((variant, rows), (f"{variant}_each", each)):
-        guest.write(f"/root/{name}.json", json.dumps({"nftables": table}).encode())
+    tables = {variant: rows}
+    if variant == CELLS:  # so many networks are looked up wherever a packet goes (core/spans.py)
+        tables["networks_cells"] = [_everywhere(row) for row in rows]
+    for name, table in tables.items():
+        each = [row for row in table if row.get("rule", {}).get("chain") not in KEPT]
+        assert len(each) < len(table)
+        for file, entries in ((name, table), (f"{name}_each", each)):
+            guest.write(f"/root/{file}.json", json.dumps({"nftables": entries}).encode())
+
+
+def _everywhere(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a rule without its match of addresses."""
+    rule = row.get("rule")
+    if rule is None:
+        return row
+    return {"rule": {**rule, "expr": [e for e in rule["expr"] if not _matches_addresses(e)]}}
+
+
+def _matches_addresses(expr: Mapping[str, Any]) -> bool:
+    left = expr.get("match", {}).get("left", {})
+    return str(left.get("ct", {}).get("key", "")).startswith("ip")
 
 
 def _load(guest: Guest, variant: str) -> None:
@@ -192,7 +211,7 @@ def _load(guest: Guest, variant: str) -> None:
     elif variant.startswith(("maps", "networks")):
         # Libnftables reads its own masks of labels as JSON alone.
         kind, size, *each = variant.split("_")
-        table = "_".join(["maps", "cells" if int(size) else "0", *each])
+        table = "_".join([kind, "cells" if int(size) else "0", *each])
         command = f"nft flush ruleset; nft -j -f /root/{table}.json"
         if int(size):
             command += f"; nft -f /root/{kind}_{size}.nft"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from operator import or_, xor
 from typing import Any
 
@@ -210,12 +211,22 @@ def _equal(left: Any, right: Any) -> bool:
     if isinstance(right, dict):
         ((kind, value),) = right.items()
         if kind == "range":
-            return bool(value[0] <= left <= value[1])
+            first, last = map(_number, value)
+            return bool(first <= left <= last)
         assert kind == "set"
-        return left in {NUMBERS.get(name, name) for name in value}
+        return any(_equal(left, one) for one in value)
+    if isinstance(left, int) and isinstance(right, str):
+        return bool(left == _number(right))
     if isinstance(left, frozenset):
         return bool(left == {right})
     return bool(left == right)
+
+
+def _number(value: int | str) -> int:
+    """Return the number of a protocol's name, of an address, or of what is one."""
+    if isinstance(value, int):
+        return value
+    return NUMBERS[value] if value in NUMBERS else int(ip_address(value))
 
 
 def _value(expr: Json, packet: Packet) -> Any:  # noqa: PLR0911

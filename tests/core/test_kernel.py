@@ -212,12 +212,17 @@ def test_of_a_new_label_the_table_is_read_without_its_elements() -> None:
 def test_a_network_is_read_back_with_its_map() -> None:
     machine = FakeKernel(make_policy())
     assert _points(machine, state_of(POINT, "10.1.0.0/16")) == "table shape maps"
-    again = FakeKernel(make_policy())
-    _make(again, state_of(POINT, "10.1.0.0/16"))
-    states = (state_of(POINT, "10.1.0.0/16"), state_of(POINT, "10.1.0.0/16", "10.2.0.0/15"))
-    _in_a_row(again, *states, between=again.faults.calls.clear)
-    _in_a_row(again, *states[::-1], between=lambda: again.faults.calls.append("|"))
-    assert " ".join(again.faults.calls).endswith("| table maps |")
+    # Where the map comes to hold other addresses, a rule is another (appfwd.core.spans).
+    for other, done in (("10.1.0.0/16:80/tcp", "table maps"), ("10.2.0.0/15", "table shape maps")):
+        again = FakeKernel(make_policy())
+        states = (
+            state_of(POINT, "10.1.0.0/16:443/tcp"),
+            state_of(POINT, "10.1.0.0/16:443/tcp", other),
+        )
+        _make(again, states[0])
+        _in_a_row(again, *states, between=again.faults.calls.clear)
+        _in_a_row(again, *states[::-1], between=lambda: again.faults.calls.append("|"))  # noqa: B023
+        assert " ".join(again.faults.calls).endswith(f"| {done} |")
 
 
 APART = state_of("10.0.0.0/24", grants=(("a_t", POINT), ("b_t", "10.0.0.7:80/tcp")))

@@ -70,11 +70,11 @@ OF_BANK = SURE // (1 << _EPOCH) - 1
 BITS = range(126, 62, -1)
 LAST = (1 + len(BITS)) * OF_BANK
 
-#: (how many numbers, seconds that each one lasts). The first bank is made to last 29 days, since
+#: (how many numbers, seconds that each one lasts). The first bank is made to last 105 days, since
 #: the bits of the others cost every packet, and a number that lasts long costs only lookups for so
-#: long after a change. Whoever is up for more than two years goes without.
+#: long, and only where two changes come within it. Past two years and a half there is none.
 _TIERS = (
-    *((1 << 15, 1), (1 << 15, 4), (OF_BANK - (1 << 16), 36)),
+    *((1 << 15, 1), (1 << 15, 4), (1 << 15, 32), (OF_BANK - 3 * (1 << 15), 240)),
     *((1 << 22, 1), (LAST - OF_BANK - (1 << 22), 16)),
 )
 

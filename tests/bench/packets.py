@@ -36,6 +36,7 @@ OBJECT = 'secmark a { "system_u:object_r:client_packet_t:s0" }'
 TITLES = {
     "none": "no table",
     "conntrack": "connections tracked, no label",
+    "checked": "  and SELinux checks each packet",
     "maps_0": "our table with the baseline",
     "maps_0_each": "  every packet looked up",
     **{
@@ -59,6 +60,9 @@ CONNTRACK = EMPTY + "".join(
     f"ct state invalid counter; }}; }}\n"
     for hook in ("output", "input")
 )
+
+#: The same, and one label that nothing gets: with the first one SELinux checks every packet.
+CHECKED = CONNTRACK + f"table inet labels {{ {OBJECT} }}\n"
 
 Samples = dict[str, dict[str, list[float]]]
 Figures = dict[str, dict[str, float]]
@@ -108,10 +112,11 @@ def report(values: Figures) -> None:
         cells = [_cell(kind, row[kind], values["none"][kind]) for kind in kinds]
         print(f"{TITLES[variant]:32}" + "".join(f"{cell:>16}" for cell in cells))
     for variant in ("maps_0", *(f"maps_{size}" for size in SIZES), "networks_10000"):
-        row, beside = values[variant], values["conntrack"]
-        ratios = [f"{k} {row[k] / beside[k]:.3f}" for k in ("gbit_s", "conn_s", "us")]
-        more = row["us"] - beside["us"]
-        print(f"{variant} beside tracking alone: {', '.join(ratios)}, {more:+.1f} us a round trip")
+        for other, title in (("conntrack", "tracking alone"), ("checked", "that and the checks")):
+            row, beside = values[variant], values[other]
+            ratios = [f"{k} {row[k] / beside[k]:.3f}" for k in ("gbit_s", "conn_s", "us")]
+            more = row["us"] - beside["us"]
+            print(f"{variant} beside {title}: {', '.join(ratios)}, {more:+.1f} us a round trip")
 
 
 def _cell(kind: str, value: float, without: float) -> str:
@@ -142,6 +147,7 @@ def _prepare(guest: Guest) -> None:
             text = f"add element inet appfwd {name} {{ {listed} }}\n"
             guest.write(f"/root/{kind}_{size}.nft", text)
     guest.write("/root/conntrack.nft", CONNTRACK)
+    guest.write("/root/checked.nft", CHECKED)
     guest.write("/root/linear_1000.nft", linear(places, 'meta secmark set "a"', OBJECT))
     guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
     generated = generate(guest)

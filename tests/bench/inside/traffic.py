@@ -77,6 +77,26 @@ def round_trip_us(address: str, netns: str, count: int = ROUND_TRIPS) -> float:
     return 1e6 * statistics.median(took[WARM_UP:])
 
 
+def mebibyte_us(address: str, netns: str, count: int) -> float:
+    """Return what a mebibyte takes through one connection, in parts that a socket buffer holds."""
+    part, parts = bytes(1 << 17), count << 3
+    with closing(made_in(netns, socket.SOCK_STREAM)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, PORT))
+        listener.listen()
+        with socket.create_connection((address, PORT)) as near, listener.accept()[0] as far:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(part))
+            got = bytearray(len(part))
+            for number in range(1 + parts):
+                if number == 1:
+                    start = time.perf_counter()
+                near.sendall(part)
+                left = len(part)
+                while left:
+                    left -= far.recv_into(got, left)
+            return 1e6 * (time.perf_counter() - start) / count
+
+
 def gbit_a_second(address: str) -> float:
     """Return what iperf3 receives; its server is there already."""
     words = ["iperf3", "-J", "-c", address, "-p", str(IPERF_PORT), "-t", str(IPERF_SECONDS)]

@@ -62,7 +62,7 @@ CONNTRACK = EMPTY + "".join(
 )
 
 #: The same, and one label that nothing gets: with the first one SELinux checks every packet.
-CHECKED = CONNTRACK + f"table inet labels {{ {OBJECT} }}\n"
+CHECKED = CONNTRACK + f"table inet labels {{\n{OBJECT}\n}}\n"
 
 Samples = dict[str, dict[str, list[float]]]
 Figures = dict[str, dict[str, float]]

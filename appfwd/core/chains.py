@@ -20,8 +20,9 @@ reach any peer as if it answered.)
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
 first the protocol, then what is observed, then the baseline by protocol and by port, then cells
 that are not guarded, then guards of the end that was not asked for, then guards of the destination
-itself; of each the points, in maps without intervals, after the cells below them. A map of cells
-that lie in a few ranges is looked up for addresses in those alone (appfwd.core.spans).
+itself; of each the points, in maps without intervals, after the cells below them (of the last
+before them: those are then not looked up). A map of cells that lie in a few ranges is looked up for
+addresses in those alone (appfwd.core.spans).
 """
 
 from __future__ import annotations
@@ -195,10 +196,24 @@ class Layout:
     ) -> Iterator[Rule]:
         """Look up cells by one end of the connection."""
         for name in self._present(direction, guard=guard):
-            address, *rest = _tuple_key(name, end)
-            spans = self.spans.get(name, ())
-            near = (among(address, spans),) if spans else ()
-            yield (*when, *near, label_from(name, address, *rest), COUNTER)
+            yield (*when, *self._lookup(name, end))
+
+    def by_target(self, direction: Direction, end: End, then: str) -> Iterator[Rule]:
+        """Look up guards by the end that was asked for, and go on to a chain.
+
+        The points first: all that holds at one is in its element, so no cell is looked up for it.
+        """
+        names = self._present(direction, guard=True)
+        for name in sorted(names, key=lambda name: not name.exact):
+            yield (*self._lookup(name, end), *((goto(then),) if name.exact else ()))
+        if names:
+            yield (goto(then),)
+
+    def _lookup(self, name: MapName, end: End) -> Rule:
+        address, *rest = _tuple_key(name, end)
+        spans = self.spans.get(name, ())
+        near = (among(address, spans),) if spans else ()
+        return (*near, label_from(name, address, *rest), COUNTER)
 
     def by_header(
         self, direction: Direction, address: str, port: str, *when: Expr
@@ -255,14 +270,10 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
         *layout.by_tuple(_IN, _TARGET_IN, guard=False),
     ]
     chains: dict[str, list[Rule]] = {
-        "out_guards": [
-            *layout.by_tuple(_OUT, _TARGET_OUT),
-            *layout.by_tuple(_OUT, _TARGET_OUT_NAT, DNAT),
-        ],
-        "in_guards": [
-            *layout.by_tuple(_IN, _TARGET_IN),
-            *layout.by_tuple(_IN, _TARGET_IN_NAT, DNAT),
-        ],
+        "out_nat": list(layout.by_tuple(_OUT, _TARGET_OUT_NAT, DNAT)),
+        "in_nat": list(layout.by_tuple(_IN, _TARGET_IN_NAT, DNAT)),
+        "out_guards": list(layout.by_target(_OUT, _TARGET_OUT, "out_nat")),
+        "in_guards": list(layout.by_target(_IN, _TARGET_IN, "in_nat")),
         "out_sure": [*out_found, (goto("out_guards"),)],
         "in_sure": [*in_found, (goto("in_guards"),)],
     }

@@ -33,7 +33,7 @@ from tests.core.stories import state_of
 from tests.guest.lab.cache import cache_directory
 from tests.guest.lab.image import image
 
-from .inside.traffic import connections_a_second, in_netns, mebibyte_us, round_trip_us
+from .inside.traffic import PORT, connections_a_second, in_netns, mebibyte_us, round_trip_us
 from .packets import CONNTRACK, EMPTY, RULES, Figures, Samples, linear
 
 #: Turns of each variant; the quickest quarter of them counts.
@@ -48,6 +48,7 @@ TITLES = {
     "conntrack": "connections tracked, no label",
     "maps_0": "our table with the baseline",
     f"maps_{CELLS}": f"the same and {CELLS:,} hosts",
+    f"maps_{CELLS}_there": "  to one of them, in a guarded network",
     f"maps_{CELLS}_old": "  up for more than 105 days",
     f"maps_{CELLS}_each": "  every packet looked up",
     "linear_1000": "1,000 nft rules",
@@ -128,10 +129,11 @@ def _counting(expr: Json) -> Json:
 
 def _written(folder: Path) -> Mapping[str, Path]:
     """Write each variant to a file."""
-    empty, cells = compiled(0), compiled(CELLS)
+    empty, cells, there = compiled(0), compiled(CELLS), compiled(CELLS, there=True)
     documents: dict[str, Any] = {
         "maps_0": [*empty, *keep_commands(number_at(HOUR))],
         f"maps_{CELLS}": [*cells, *keep_commands(number_at(HOUR))],
+        f"maps_{CELLS}_there": [*there, *keep_commands(number_at(HOUR))],
         f"maps_{CELLS}_old": [*cells, *keep_commands(number_at(120 * DAY))],
         f"maps_{CELLS}_each": cells,
     }
@@ -150,10 +152,15 @@ def _written(folder: Path) -> Mapping[str, Path]:
     return files
 
 
-def compiled(cells: int) -> list[Mapping[str, Any]]:
-    """Return the commands that make the table of so many granted hosts, and of a baseline."""
-    guards = ("10.8.0.0/16",) if cells else ()
-    grants = tuple(("a_t", f"{place}:443/tcp") for place in _places(cells))
+def compiled(cells: int, *, there: bool = False) -> list[Mapping[str, Any]]:
+    """Return the commands that make the table of so many granted hosts, and of a baseline.
+
+    A network is guarded; ``there``: the one that they are in, and the peer, who is one of them.
+    """
+    guards = ("10.0.0.0/8" if there else "10.8.0.0/16",) if cells else ()
+    places = [f"{place}:443/tcp" for place in _places(cells)]
+    peers = [f"{THEIRS}:{PORT}/{protocol}" for protocol in ("tcp", "udp")] if there else []
+    grants = tuple(("a_t", place) for place in places + peers)
     state = state_of(*guards, grants=grants, baseline=True)
     return table_commands(Table(), Compiled(state, _policy()).table)
 

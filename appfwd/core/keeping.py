@@ -15,7 +15,9 @@ word over a newer one, and that costs a lookup, no more. A word is read once for
 the packet itself, so what is compared and what is used are the same.
 
 The top bit is no part of the word: it tells for good that the direction is sure (chains.py). All
-who write a word leave it as it is, however late they come.
+who write a word write it as they found it, however late they come; it is there from the first
+packet, before which nobody finds the entry. (Where an entry began otherwise and a SYN comes later,
+as one that crosses our answer may, the bit can be lost again: the flow is then not sure.)
 
 Numbers come from the time since the machine was booted: entries live as long as it is up, and
 nothing else survives a daemon's kill, a table's end and a lost state folder. The first
@@ -114,7 +116,12 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
             _keep(outward, bit, _ORIGINAL),
             _keep(inward, bit, _REPLY),
         ),
-        OUTPUT_NEW: ((jump("out_sure"),), *_NOT_KEPT, _keep(outward | SURE, bit)),
+        OUTPUT_NEW: (
+            (jump("out_sure"),),
+            _NO_PARENTS,
+            *_NOT_KEPT,
+            _keep(outward | SURE, bit),
+        ),
         INPUT_KEPT: (
             _taken(_REPLY, outward, bit),
             _taken(_ORIGINAL, inward, bit),
@@ -174,7 +181,8 @@ def _keep(word: int, bit: int | None, *when: Expr) -> Rule:
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
-#: A new packet has no parent: a helper's child is related (nf_conntrack_core.c).
+#: A helper's child is related, not new; but a packet that clashed in a queue may come as new with
+#: the entry of another (__nf_conntrack_update, nf_conntrack_core.c).
 _NO_PARENTS: Rule = (match(ct("status"), "expected", "in"), ACCEPT)
 _NOT_KEPT: tuple[Rule, ...] = (
     (match(meta("oif"), "lo"), ACCEPT),

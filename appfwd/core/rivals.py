@@ -1,8 +1,11 @@
-"""Other tables that label packets after ours, and so undo its labels: the last writer wins."""
+"""Other tables that label packets after ours, and so undo its labels: the last writer wins.
+
+What we keep with connections (appfwd.core.keeping) lasts, so whoever writes there is one anywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,7 @@ _SELINUX_LAST = 225
 
 @dataclass(frozen=True, order=True)
 class Rival:
-    """A chain of another table with a rule that sets the label of packets."""
+    """A chain of another table with a rule that sets the label of packets, or what we keep."""
 
     family: str
     table: str
@@ -40,36 +43,38 @@ def rivals(ruleset: Sequence[Json]) -> tuple[Rival, ...]:
         if chain is not None:
             at = (chain["hook"], chain["prio"]) if "hook" in chain else None
             priorities[Rival(chain["family"], chain["table"], chain["name"])] = at
-    found = set(_labelling(ruleset))
-    return tuple(sorted(rival for rival in found if _after_ours(priorities.get(rival))))
+    labelling = {rival for rival in _having(ruleset, _sets_label) if _after(priorities.get(rival))}
+    return tuple(sorted(labelling.union(_having(ruleset, _sets_kept))))
 
 
-def _labelling(ruleset: Sequence[Json]) -> Iterator[Rival]:
+def _having(ruleset: Sequence[Json], what: Callable[[Json], bool]) -> Iterator[Rival]:
     for entry in ruleset:
         rule = entry.get("rule")
         if rule is None or (rule["family"], rule["table"]) == (FAMILY, TABLE):
             continue
-        if any(_sets_label(expr) for expr in rule.get("expr", ())):
+        if any(what(expr) for expr in rule.get("expr", ())):
             yield Rival(rule["family"], rule["table"], rule["chain"])
 
 
 def _sets_label(expr: Json) -> bool:
-    """Tell whether a statement sets a packet's label, or what we keep with connections."""
-    if "secmark" in expr:
-        return True
-    if "xt" in expr:
-        return expr["xt"].get("name") in ("SECMARK", "CONNSECMARK")
-    mangle = expr.get("mangle")
-    if mangle is None:
-        return False
-    key = mangle["key"]
-    if key.get("meta", {}).get("key") == "secmark":
-        return True
-    kept = key.get("ct", {}).get("key")
-    return kept == "secmark" or (kept == "label" and mangle.get("value") in BITS)
+    """Tell whether a statement sets a packet's label."""
+    key = expr.get("mangle", {}).get("key", {})
+    return "secmark" in expr or _xt(expr) == "SECMARK" or key.get("meta") == {"key": "secmark"}
 
 
-def _after_ours(hook: tuple[str, int] | None) -> bool:
+def _sets_kept(expr: Json) -> bool:
+    """Tell whether a statement sets what we keep with connections."""
+    mangle = expr.get("mangle", {})
+    kept = mangle.get("key", {}).get("ct", {}).get("key")
+    ours = kept == "secmark" or (kept == "label" and mangle.get("value") in BITS)
+    return ours or _xt(expr) == "CONNSECMARK"
+
+
+def _xt(expr: Json) -> str:
+    return str(expr.get("xt", {}).get("name"))
+
+
+def _after(hook: tuple[str, int] | None) -> bool:
     if hook is None:
         return True
     where, priority = hook

@@ -142,6 +142,19 @@ def test_a_child_is_not_as_sure_as_its_parent() -> None:
         assert expected == "appfwd_nobody_packet_t"
 
 
+@pytest.mark.parametrize("number", [9, 9 + OF_BANK])
+def test_a_childs_packet_that_comes_as_new_keeps_nothing(number: int) -> None:
+    """As one that clashed while it was in a queue: it gets the entry of the one before it."""
+    table = Compiled(state_of("in any:20/tcp"), make_policy()).table
+    child = opened(HOST)
+    child.original = replace(child.original, sport=20)
+    child.expected = True
+    in_epoch(table, number).send(packet_of(child, "original", "new", SYN))
+    label = in_epoch(table, number).send(packet_of(child, "original"))
+    assert label == in_epoch(table, 0).send(packet_of(child, "original"))
+    assert label == "appfwd_nobody_packet_t"
+
+
 def test_with_a_complete_baseline_it_matters_to_no_flow_what_its_packets_came_with() -> None:
     state = state_of("10.0.0.0/24", grants=(("a_t", "10.0.0.5:80"),), baseline=True)
     table = Compiled(state, baseline_policy()).table

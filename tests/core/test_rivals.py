@@ -55,5 +55,17 @@ def test_only_what_comes_after_ours_counts(hook: str | None, priority: int, foun
     assert bool(rivals(ruleset(SET, hook=hook, priority=priority))) is found
 
 
+@pytest.mark.parametrize(
+    "expr", [WORD, KEPT_BIT, {"xt": {"type": "target", "name": "CONNSECMARK"}}]
+)
+@pytest.mark.parametrize("where", [("prerouting", -300), ("output", -150), ("forward", 0)])
+def test_what_is_kept_with_connections_is_nobody_elses_anywhere(
+    expr: dict[str, Any], where: tuple[str, int]
+) -> None:
+    """Or a flow would be as sure of its direction as others say (appfwd.core.expressions.SURE)."""
+    hook, priority = where
+    assert rivals(ruleset(COUNT, expr, hook=hook, priority=priority)) == (THERE,)
+
+
 def test_our_own_table_is_none() -> None:
     assert rivals(ruleset(SET, table="appfwd")) == ()

@@ -109,7 +109,6 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
             _NOT_TAKEN,
             (_ORIGINAL, jump("out_flow")),
             (_REPLY, jump("in_flow")),
-            _NO_PARENTS,
             *_NOT_KEPT,
             _keep(outward | SURE, bit, _ORIGINAL, IS_SURE),
             _keep(inward | SURE, bit, _REPLY, IS_SURE),
@@ -118,7 +117,6 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
         ),
         OUTPUT_NEW: (
             (jump("out_sure"),),
-            _NO_PARENTS,
             *_NOT_KEPT,
             _keep(outward | SURE, bit),
         ),
@@ -181,10 +179,10 @@ def _keep(word: int, bit: int | None, *when: Expr) -> Rule:
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
-#: A helper's child is related, not new; but a packet that clashed in a queue may come as new with
+#: What keeps no label. A helper's child is related, but one that clashed in a queue may be new with
 #: the entry of another (__nf_conntrack_update, nf_conntrack_core.c).
-_NO_PARENTS: Rule = (match(ct("status"), "expected", "in"), ACCEPT)
 _NOT_KEPT: tuple[Rule, ...] = (
+    (match(ct("status"), "expected", "in"), ACCEPT),
     (match(meta("oif"), "lo"), ACCEPT),
     (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
 )

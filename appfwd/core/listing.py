@@ -154,11 +154,12 @@ def as_written(expr: Json) -> Json:
     if expr == _UNLABELLED:
         return UNLABELLED
     if "match" in expr:
-        return {"match": {**expr["match"], "right": _right(**expr["match"])}}
+        one = expr["match"]
+        return {"match": {**one, "right": _right(one["left"], one["right"])}}
     return expr
 
 
-def _right(left: Json, right: Any, op: str) -> Any:  # noqa: ARG001 - of no matter here
+def _right(left: Json, right: Any) -> Any:
     family = _FAMILIES.get(left.get("ct", {}).get("key", "").partition(" ")[0])
     many = right["set"] if isinstance(right, dict) and "set" in right else None
     if family is not None:

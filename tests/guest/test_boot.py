@@ -1,7 +1,10 @@
 """What a boot has in force before the daemon is there, and how the daemon takes it over."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from appfwd.core.keeping import KEPT
 
 from .firewall import SECONDS, Firewall
 from .lab.guest import Guest
@@ -61,9 +64,9 @@ def test_the_boot_unit_alone_enforces_before_the_network(installed: Snapshot) ->
 def lasting(table: str) -> list[str]:
     """Return a table without what tells its owner, and that flows keep their labels."""
     passing = ("flags ", "table ", "oif ", "ct status 0x1 ")
-    lines = [line.strip() for line in table.split("\n")]
-    kept = ("ct secmark", "meta secmark &", "meta secmark set meta secmark")
-    return [x for x in lines if not x.startswith(passing) and not any(word in x for word in kept)]
+    without = re.sub(rf"chain (?:{'|'.join(KEPT)}) {{[^}}]*}}", "", table)
+    lines = [line.strip() for line in without.split("\n")]
+    return [line for line in lines if not line.startswith(passing)]
 
 
 def handles(guest: Guest) -> list[str]:

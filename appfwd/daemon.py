@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: When the collector of cycles runs (gc.set_threshold). A large state is a million objects in no
 #: cycle, and looking at all of them again and again cost more than compiling it.
-_GC = (50_000, 20, 100)
+_GC = (5_000, 200, 100)
 
 #: Denials that are kept of one domain.
 _DENIED_OF_ONE = 1_000

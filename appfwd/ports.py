@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from appfwd.model.block import Block, Blocked
 from appfwd.model.observation import Observation, Seen
+from appfwd.model.patched import Patched
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule
 from appfwd.model.running import Running
 from appfwd.model.services import Interval
@@ -160,7 +161,7 @@ class Stored:
     """The desired state with the record of each member."""
 
     state: DesiredState
-    records: Mapping[Member, Record]
+    records: Patched[Member, Record] = field(default_factory=Patched)
 
     def beyond(self, other: Stored) -> Sequence[Kept]:
         """Return the members that ``other`` has not, with their records, the oldest first."""

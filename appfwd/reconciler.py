@@ -60,7 +60,7 @@ class Reconciler:
         self._kernel, self._store, self._clock, self._now = kernel, store, clock, now
         self._serving = asyncio.Lock()
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_AT_MOST)
-        self._stored = Stored(DesiredState(), {})
+        self._stored = Stored(DesiredState())
         self._failed_until = 0.0
         self.problem: AppfwdError | None = None
         self.on_change: Callable[[Stored, Stored], Awaitable[None]] = _nobody

@@ -22,6 +22,7 @@ from typing import Generic, NamedTuple, TypeVar
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.destination import Destination, Direction, Rectangle
 from appfwd.model.fence import Fence
+from appfwd.model.patched import Patched
 from appfwd.model.services import PORTS, Interval
 from appfwd.model.state import DesiredState, Grant, Guard, Member
 
@@ -110,7 +111,7 @@ class Below:
 
 
 #: What is said of each point, where something is.
-Said = Mapping[Where, Mapping[Point, tuple[Member, ...]]]
+Said = Mapping[Where, Patched[Point, tuple[Member, ...]]]
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def layers(state: DesiredState) -> Layers:
     cuts = {where: cut(where, of_where) for where, of_where in items.items()}
     cells = {where: of_where for where, (of_where, _) in cuts.items()}
     below = {where: under for where, (_, under) in cuts.items()}
-    return Layers(items, cells, points, below)
+    said = {where: Patched(of_where) for where, of_where in points.items()}
+    return Layers(items, cells, said, below)
 
 
 def cut(where: Where, items: Sequence[Item[Member]]) -> tuple[tuple[Cell, ...], Below]:
@@ -176,6 +178,11 @@ def point_of(rectangle: Rectangle) -> Point | None:
     if peer.first != peer.last or services.first != services.last:
         return None
     return Point(peer.first, *divmod(services.first, PORTS))
+
+
+def are_points(destination: Destination) -> bool:
+    """Tell whether a destination is points alone."""
+    return all(point_of(rectangle) is not None for _, rectangle in located(destination))
 
 
 def placed(state: DesiredState) -> Iterator[tuple[Destination, Member]]:

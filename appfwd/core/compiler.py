@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from appfwd.core.audience import Base, Labeller
-from appfwd.core.cells import Layers, layers
+from appfwd.core.cells import Layers, are_points, layers
 from appfwd.core.elements import Elements
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
@@ -16,6 +16,10 @@ from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import Rights
 from appfwd.model.slots import can_be_enrolled
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard
+from appfwd.model.tracked import is_near
+
+#: Guards, and grants, that differ where a compile takes no time.
+_QUICK_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,22 @@ def compile_next(before: Compiled | None, state: DesiredState, machine: Machine)
     if before is None or before.machine != machine:
         return _whole(state, machine)
     return _stepped(before, state) or _whole(state, machine)
+
+
+def is_quick(before: Compiled | None, state: DesiredState, machine: Machine) -> bool:
+    """Tell whether compiling ``state`` from the one before takes no time: points alone differ."""
+    if before is None or before.machine != machine or not state.settings.active:
+        return False
+    old = before.state
+    if old is state:
+        return True
+    near = (
+        old.settings == state.settings
+        and old.fences == state.fences
+        and is_near(old.guards, state.guards, _QUICK_AT_MOST)
+        and is_near(old.grants, state.grants, _QUICK_AT_MOST)
+    )
+    return near and all(are_points(member.destination) for member, _ in _changes(old, state))
 
 
 def _whole(state: DesiredState, machine: Machine) -> Compiled:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,6 +12,7 @@ from appfwd.core.cells import Point, Where
 from appfwd.core.chains import MapName
 from appfwd.core.spans import spans_of
 from appfwd.model.addresses import AddressRange, Family
+from appfwd.model.patched import Patched
 from appfwd.model.services import Interval, ServiceBox, service_boxes
 
 
@@ -32,39 +31,10 @@ class Key:
         return cls(AddressRange(family, point.address, point.address), box)
 
 
-class Points(dict[Point, str]):
-    """The labels of points, which know what they were made from, and what is different.
+class Points(Patched[Point, str]):
+    """The labels of points."""
 
-    So two that follow each other are compared without looking at all that they share. They are
-    never changed once they are made.
-    """
-
-    __slots__ = ("__weakref__", "differing", "origin")
-
-    def __init__(self, labels: Mapping[Point, str] | None = None) -> None:
-        super().__init__(labels or {})
-        self.origin: weakref.ref[Points] | None = None
-        self.differing: frozenset[Point] = frozenset()
-
-    def changed(self, changes: Mapping[Point, str | None]) -> Points:
-        """Return these with some labels changed, None for a point that has none any more."""
-        made = Points(self)
-        for point, label in changes.items():
-            if label is None:
-                made.pop(point, None)
-            else:
-                made[point] = label
-        made.origin, made.differing = weakref.ref(self), frozenset(changes)
-        return made
-
-    def unlike(self, other: Mapping[Point, str]) -> AbstractSet[Point]:
-        """Return points among which are all whose labels here and in another differ."""
-        if isinstance(other, Points):
-            if self.origin is not None and self.origin() is other:
-                return self.differing
-            if other.origin is not None and other.origin() is self:
-                return other.differing
-        return self.keys() | other.keys()
+    __slots__ = ()
 
 
 @dataclass(frozen=True)

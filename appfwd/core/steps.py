@@ -40,7 +40,7 @@ def stepped(before: Layers, differences: Iterable[Difference]) -> Stepped | None
 @dataclass
 class _Step:
     before: Layers
-    points: dict[Where, dict[Point, tuple[Member, ...]]] = field(default_factory=dict)
+    said: dict[Where, dict[Point, tuple[Member, ...] | None]] = field(default_factory=dict)
     items: dict[Where, list[Item[Member]]] = field(default_factory=dict)
     wide: dict[Where, list[Rectangle]] = field(default_factory=dict)
     touched: set[tuple[Where, Point]] = field(default_factory=set)
@@ -56,9 +56,7 @@ class _Step:
         point = point_of(rectangle)
         if point is not None:
             self.touched.add((where, point))
-            if where not in self.points:
-                self.points[where] = dict(self.before.points[where])
-            _say(self.points[where], point, member, came=came)
+            self._say(where, point, member, came=came)
             return
         self.wide.setdefault(where, []).append(rectangle)
         items = self.items.setdefault(where, list(self.before.items[where]))
@@ -68,10 +66,17 @@ class _Step:
         else:
             items.remove(item)
 
+    def _say(self, where: Where, point: Point, member: Member, *, came: bool) -> None:
+        said = self.said.setdefault(where, {})
+        before = (said[point] if point in said else self.before.points[where].get(point)) or ()
+        after = (*before, member) if came else tuple(one for one in before if one != member)
+        said[point] = after or None
+
     def done(self) -> Stepped:
         """Return what all that comes to."""
         had = self.before
-        points = {**had.points, **self.points}
+        points = {**had.points}
+        points.update((w, had.points[w].changed(changes)) for w, changes in self.said.items())
         cells, below = dict(had.cut), dict(had.below)
         for where, items in self.items.items():
             cells[where], below[where] = cut(where, items)
@@ -88,14 +93,3 @@ class _Step:
 def _holds(rectangle: Rectangle, point: Point) -> bool:
     peer = rectangle.peer
     return peer.first <= point.address <= peer.last and point.service in rectangle.services
-
-
-def _say(
-    said: dict[Point, tuple[Member, ...]], point: Point, member: Member, *, came: bool
-) -> None:
-    before = said.get(point, ())
-    after = (*before, member) if came else tuple(one for one in before if one != member)
-    if after:
-        said[point] = after
-    else:
-        said.pop(point, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from appfwd.core.compiler import Artefacts, Compiled, compile_next, compile_state
+from appfwd.core.compiler import Artefacts, Compiled, compile_next, compile_state, is_quick
 from appfwd.core.machine import Machine
 from appfwd.core.module import DOMAIN_ATTRIBUTE, STRICT_NEEDS
 from appfwd.errors import PolicyUnsupported
@@ -17,6 +17,10 @@ class Compiling:
     def __init__(self) -> None:
         self._last: Compiled | None = None
         self._known: tuple[Compiled, Collection[Grant], Artefacts] | None = None
+
+    def is_quick(self, state: DesiredState, machine: Machine) -> bool:
+        """Tell whether ``state`` is compiled in no time, since little differs from the last."""
+        return is_quick(self._last, state, machine)
 
     def next(
         self, state: DesiredState, machine: Machine, ready: Collection[Grant] = ()

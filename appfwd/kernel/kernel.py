@@ -22,21 +22,20 @@ from appfwd.core.plan import (
     SetBooleans,
     Snapshot,
     Step,
-    plan,
     table_alone,
 )
 from appfwd.core.pool import assigned
 from appfwd.core.rivals import Rival, rivals
 from appfwd.core.stages import stages
 from appfwd.core.table import Table
-from appfwd.core.verify import verify, verify_exclusive, verify_module
+from appfwd.core.verify import verify, verify_module
 from appfwd.core.work import Work, work_of
 from appfwd.errors import StoreFailed, VerifyFailed
 from appfwd.kernel.access import AccessCheck
-from appfwd.kernel.compiling import Compiling, compile_supported
+from appfwd.kernel.compiling import compile_supported
 from appfwd.kernel.machines import Machines
+from appfwd.kernel.planning import Goal, Planning
 from appfwd.kernel.readback import ReadBack, snapshot_of
-from appfwd.kernel.resting import Resting
 from appfwd.model.changes import Change
 from appfwd.model.policy import LoadedPolicy, PacketRule
 from appfwd.model.slots import parse_switch
@@ -81,9 +80,7 @@ class Kernel:
         self._access = AccessCheck(adapters.selinux)
         #: What was found right last, while nothing was written since.
         self._settled: tuple[Machine, Snapshot] | None = None
-        self._compiling = Compiling()
         self._machines = Machines(adapters.policy, adapters.selinux, adapters.host)
-        self._resting = Resting()
         self._loads_seen = -1
         #: The module that :meth:`make` is loading.
         self._loading: Module | None = None
@@ -93,6 +90,7 @@ class Kernel:
         self._closing = asyncio.Lock()
         # Not the one of questions, which anybody may ask.
         self._aside = Aside("kernel")
+        self._planning = Planning(self._aside)
         self._back = ReadBack(adapters.nft, adapters.elements, self._aside)
         #: What :meth:`make` found and left last; None where it did nothing, or failed.
         self._did: tuple[Snapshot, Snapshot] | None = None
@@ -203,15 +201,10 @@ class Kernel:
 
         def compiled(state: DesiredState, at: Snapshot) -> Artefacts:
             going = (f for f in gone if f.domain not in at.module.fenced)
-            wanted = self._compiling.foreseen(state, unfenced(machine, going))
-            return self._assigned(wanted, at, machine)
+            return self._planning.foreseen(state, at, unfenced(machine, going))
 
         unlabeled = machine.contexts.unlabeled
         return await asyncio.to_thread(foresee, snapshot, before, after, compiled, unlabeled)
-
-    def _assigned(self, wanted: Artefacts, snapshot: Snapshot, machine: Machine) -> Artefacts:
-        resting = self._resting.of(frozenset(snapshot.module.on))
-        return assigned(wanted, snapshot, machine.contexts, resting)
 
     async def _make(
         self, state: DesiredState, change: Fencing, ready: Collection[Grant] = ()
@@ -226,8 +219,8 @@ class Kernel:
             remembered = None if first or self.table_of is None else self._remembered(machine)
             snapshot = remembered or await self._read(machine)
             first = first or snapshot
-            goal = (state, machine, ready, change)
-            wanted, steps = await self._aside.run(self._planned, snapshot, *goal)
+            goal = Goal(state, machine, ready, change)
+            wanted, steps = await self._planning.steps(snapshot, goal, self.stopwatch)
             if not steps:
                 break
             await self._take(steps, wanted, state, snapshot.table)
@@ -280,23 +273,6 @@ class Kernel:
         """Return what :meth:`make` did last; None where it did nothing, or failed."""
         return await self._aside.run(work_of, *self._did) if self._did else None
 
-    def _planned(
-        self,
-        snapshot: Snapshot,
-        state: DesiredState,
-        machine: Machine,
-        ready: Collection[Grant],
-        change: Fencing,
-    ) -> tuple[Artefacts, Sequence[Step]]:
-        """Return what ``state`` comes to on a machine, and the steps from a snapshot to it."""
-        with self.stopwatch.stage("compile"):
-            wanted = self._compiling.next(state, machine, ready)
-        with self.stopwatch.stage("plan"):
-            wanted = self._assigned(wanted, snapshot, machine)
-            # Another module's rule stays whatever ours is, so no load of ours would help.
-            verify_exclusive(snapshot.module, wanted.module)
-            return wanted, plan(snapshot, wanted, machine.contexts.unlabeled, change)
-
     def _remembered(self, machine: Machine) -> Snapshot | None:
         if self._settled is None or self._settled[0] != machine:
             return None
@@ -314,7 +290,6 @@ class Kernel:
         self, steps: Sequence[Step], wanted: Artefacts, state: DesiredState, table: Table | None
     ) -> None:
         for step in steps:
-            log.info("applying: %s", type(step).__name__)
             match step:
                 case ApplyTable():
                     with self.stopwatch.stage("nft"):
@@ -324,6 +299,7 @@ class Kernel:
                     with self.stopwatch.stage("booleans"):
                         await self._switch(values)
                 case _:
+                    log.info("applying: %s", type(step).__name__)
                     with self.stopwatch.stage("load"):
                         await self._apply(step, wanted)
 
@@ -367,7 +343,7 @@ class Kernel:
         try:
             await self._a.nft.run(step.commands)
         finally:
-            self._resting.note(before, step.table)
+            self._planning.resting.note(before, step.table)
 
     async def _switch(self, values: Mapping[str, bool]) -> None:
         await self._begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -142,8 +143,8 @@ class Trial:
 class DesiredState:
     """All that the user asked for; but for the trials, the input of the compiler."""
 
-    guards: frozenset[Guard] = frozenset()
-    grants: frozenset[Grant] = frozenset()
+    guards: AbstractSet[Guard] = frozenset()
+    grants: AbstractSet[Grant] = frozenset()
     settings: Settings = field(default_factory=Settings)
     trials: frozenset[Trial] = frozenset()
     fences: frozenset[Fence] = frozenset()

@@ -1,59 +1,81 @@
-"""Frozen sets that know what they were made from, and what differs from that."""
+"""Sets that are never changed, which know what differs from the one that they were made of."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
+
+from appfwd.model.patched import Patched
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Tracked(frozenset[T]):
-    """A frozen set. What was put to it or taken from it is known, while the set before lives.
+def is_near(one: AbstractSet[Any], other: AbstractSet[Any], at_most: int) -> bool:
+    """Tell whether two differ in few members, and it takes no look at all of them to know."""
+    if not (isinstance(one, Tracked) and isinstance(other, Tracked)):
+        return False
+    near = one.members.beside(other.members)
+    return near is not None and len(near) <= at_most
+
+
+class Tracked(AbstractSet[T]):
+    """A set; it shares its members with others, and is compared with them, as Patched are.
 
     A large state differs from the one before it by a grant or two, and is asked for the difference
     many times in each change: that costs what differs, and not what there is.
     """
 
-    __slots__ = ("_came", "_origin", "_went")
-    _origin: weakref.ref[Tracked[T]] | None
-    _came: frozenset[T]
-    _went: frozenset[T]
+    __slots__ = ("members",)
+    members: Patched[T, bool]
 
     def __new__(cls, members: Iterable[T] = ()) -> Tracked[T]:
         """Return ``members``; those that are tracked already as they are."""
-        if type(members) is cls:
-            return members
-        made = super().__new__(cls, members)
-        made._origin, made._came, made._went = None, frozenset(), frozenset()
+        return (
+            members if isinstance(members, cls) else cls._of(Patched(dict.fromkeys(members, True)))
+        )
+
+    @classmethod
+    def _of(cls, members: Patched[Any, bool]) -> Tracked[Any]:
+        made = super().__new__(cls)
+        made.members = members
         return made
+
+    def __contains__(self, member: object) -> bool:
+        return member in self.members
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
 
     def __or__(self, more: AbstractSet[S]) -> Tracked[T | S]:
         """Return these and more."""
-        others = frozenset(more)
-        made = super().__or__(others)
-        return cast("Tracked[T | S]", self._next(made, others.difference(self), frozenset()))
+        new: dict[Any, bool] = {member: True for member in more if member not in self}
+        members: Patched[Any, bool] = self.members
+        return self._of(members.changed(new)) if new else self._of(members)
 
-    def __sub__(self, others: AbstractSet[object]) -> frozenset[T]:
+    def __sub__(self, others: AbstractSet[Any]) -> AbstractSet[T]:
         """Return these without others."""
         if isinstance(others, Tracked):
-            if others._origin is not None and others._origin() is self:
-                return cast("frozenset[T]", others._went)
-            if self is others:
-                return frozenset()
-            if self._origin is not None and self._origin() is others:
-                return self._came
-            return super().__sub__(others)
-        went = self.intersection(others)
-        return self._next(super().__sub__(went), frozenset(), went)
+            unlike = self.members.unlike(others.members)
+            return frozenset(one for one in unlike if one in self and one not in others)
+        gone = dict.fromkeys(member for member in others if member in self)
+        return self._of(self.members.changed(gone)) if gone else self
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Tracked):
+            return self.members == other.members
+        return self.members.keys() == other
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self),)
 
-    def _next(self, members: Any, came: frozenset[Any], went: frozenset[Any]) -> Tracked[T]:
-        made = Tracked[T](members)
-        made._origin, made._came, made._went = weakref.ref(self), came, went
-        return made
+    @classmethod
+    def _from_iterable(cls, members: Iterable[S]) -> frozenset[S]:
+        return frozenset(members)

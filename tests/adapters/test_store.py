@@ -109,7 +109,7 @@ def test_after_a_save_that_failed_all_is_read_anew(path: Path) -> None:
 
 
 def test_a_new_store_is_empty_up_and_open(path: Path) -> None:
-    assert _loaded(path) == Stored(DesiredState(), {})
+    assert _loaded(path) == Stored(DesiredState())
 
 
 def test_settings_come_back(path: Path) -> None:

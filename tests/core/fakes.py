@@ -14,6 +14,7 @@ from typing import Any
 from appfwd.core.plan import ApplyTable, RemoveModule
 from appfwd.core.table import Table
 from appfwd.kernel import Adapters, Kernel
+from appfwd.model.patched import Patched
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, Rights
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState, Grant
@@ -181,7 +182,7 @@ class MemoryStore:
     """A store that forgets with the process."""
 
     def __init__(self, faults: Faults | None = None) -> None:
-        self.stored = Stored(DesiredState(), {})
+        self.stored = Stored(DesiredState())
         self.faults = faults or Faults()
 
     async def load(self) -> Stored:
@@ -195,5 +196,5 @@ class MemoryStore:
             or Record(f"{len(self.stored.records)}-{number}", now, owners[member])
             for number, member in enumerate(state.beyond(DesiredState()))
         }
-        self.stored = Stored(state, records)
+        self.stored = Stored(state, Patched(records))
         return self.stored

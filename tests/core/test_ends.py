@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,7 @@ def granted(end: End | None, at: float = 100.0) -> DesiredState:
     return add_grant(GRANT, end)(DesiredState()).begun(_at(at), EPOCH + at)
 
 
-def after(state: DesiredState, now: Moment, wall: float) -> frozenset[Grant]:
+def after(state: DesiredState, now: Moment, wall: float) -> AbstractSet[Grant]:
     return end_grants_at(now, wall, {GRANT: "7"})(state).grants
 
 

@@ -152,7 +152,7 @@ def test_too_many_waiting_are_refused() -> None:
 def test_restoring_brings_the_kernel_to_what_is_stored() -> None:
     async def story() -> None:
         world = World()
-        world.store.stored = Stored(state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"),)), {})
+        world.store.stored = Stored(state_of("10.0.0.5", grants=(("a_t", "10.0.0.5"),)))
         world.faults.before = world.fail
         await world.reconciler.restore()
         world.consistent()
@@ -166,7 +166,7 @@ def test_restoring_brings_the_kernel_to_what_is_stored() -> None:
 def test_a_kernel_that_cannot_be_restored_is_a_problem_and_no_end() -> None:
     async def story() -> None:
         world = World()
-        world.store.stored = Stored(state_of("10.0.0.5"), {})
+        world.store.stored = Stored(state_of("10.0.0.5"))
         error = TableFailed("x")
 
         def refuse(operation: str) -> None:

@@ -33,6 +33,7 @@ from appfwd.adapters.store.rows import (
 from appfwd.adapters.store.schema import migrate
 from appfwd.errors import AppfwdError, StoreFailed
 from appfwd.model.fence import Fence
+from appfwd.model.patched import Patched
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard, Member, Settings
 from appfwd.ports import Record, Stored
 
@@ -125,12 +126,12 @@ class SqliteStore:
             endings,
             ended,
         )
-        return Stored(state, records)
+        return Stored(state, Patched(records))
 
     def _save(self, state: DesiredState, now: float, owners: Mapping[Any, int]) -> Stored:
         connection = self._open()
         before, self._known = self._known or self._load(), None
-        records = dict(before.records)
+        records: dict[Member, Record | None] = {}
         settings = {
             "bridge": state.settings.bridge.value,
             **{name: "yes" if getattr(state.settings, name) else "no" for name in _SWITCHES},
@@ -139,7 +140,9 @@ class SqliteStore:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 for member in before.state.beyond(state):
-                    cursor.execute("DELETE FROM rule WHERE id = ?", (int(records.pop(member).id),))
+                    identity = int(before.records[member].id)
+                    cursor.execute("DELETE FROM rule WHERE id = ?", (identity,))
+                    records[member] = None
                 for member in sorted(state.beyond(before.state), key=rule_row):
                     row = (*rule_row(member), now, owners.get(member, 0))
                     cursor.execute(
@@ -160,7 +163,7 @@ class SqliteStore:
                 if connection.in_transaction:
                     cursor.execute("ROLLBACK")
                 raise
-        self._known = Stored(state, records)
+        self._known = Stored(state, before.records.changed(records))
         return self._known
 
 

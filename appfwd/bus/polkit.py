@@ -1,7 +1,9 @@
 """polkit: whether the sender of a message may do an action.
 
 The subject is the sender's unique bus name (``system-bus-name``), which nobody can take over, as
-they could a process id. Root is not special here: polkit decides.
+they could a process id. It is not asked about root, whom polkitd authorises before it looks at a
+rule (check_authorization_sync in polkitbackendinteractiveauthority.c): all that it could do is be
+missing when root needs the firewall.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from appfwd.bus.lib import Message, MessageBus, MessageType, Variant
 from appfwd.errors import Busy, NotAuthorized, Unavailable
 from appfwd.ports import Caller
 
+#: By the bus's own word, which has it of the kernel (SO_PEERCRED).
+_ROOT = 0
 _ALLOW_USER_INTERACTION = 1
 #: Seconds to wait for an answer, and for one that a person is asked for.
 _PATIENCE, _PATIENCE_INTERACTIVE = 20.0, 300.0
@@ -33,7 +37,7 @@ class Polkit:
         self._persons: Counter[int] = Counter()
 
     async def check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
-        """Return where ``caller`` may do ``action``.
+        """Return where ``caller`` may do ``action``; root may do everything.
 
         A person is asked only where polkit says that it takes one, so that nobody who lets
         questions stand unanswered holds up those who need none.
@@ -44,6 +48,8 @@ class Polkit:
             Busy: too many persons are being asked already.
 
         """
+        if caller.uid == _ROOT:
+            return
         async with self._free:
             authorised, challenge = await self._ask(caller, action, details, 0, _PATIENCE)
         if challenge and caller.interactive and not authorised:

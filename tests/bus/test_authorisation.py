@@ -9,6 +9,7 @@ import pytest
 
 from appfwd.bus.members import INTERFACE, METHODS, PROPERTIES, PROPERTY_ACTION, Method
 from appfwd.errors import NotAuthorized, Unavailable
+from tests.bus.fixtures import NOBODY
 from tests.bus.peer import Peer, Refused, manager_call, property_call
 from tests.bus.running import Daemon
 from tests.bus.samples import CALLS, CHANGING, prepare, uid_for
@@ -104,20 +105,32 @@ def test_authorisation_comes_before_arguments_are_looked_at(daemon: Daemon, nobo
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-@pytest.mark.parametrize("uid", [0, 65534])
-def test_without_polkit_nobody_is_authorised(daemon: Daemon, uid: int) -> None:
+def test_without_polkit_nobody_but_root_is_authorised(daemon: Daemon) -> None:
     prepare(daemon)
-    with daemon.world.without_polkit(), daemon.unchanged(), daemon.peer(uid) as peer:
-        for method in METHODS:
-            assert _refused(peer, method).name == Unavailable.dbus_name()
-        with pytest.raises(Refused, match="polkit does not answer"):
-            peer.get("Version")
+    accounts = [NOBODY, ACCOUNTS["only-down"]]
+    with daemon.world.without_polkit(), daemon.unchanged():
+        for uid in accounts:
+            with daemon.peer(uid) as peer:
+                for method in METHODS:
+                    assert _refused(peer, method).name == Unavailable.dbus_name()
+                with pytest.raises(Refused, match="polkit does not answer"):
+                    peer.get("Version")
 
 
-def test_when_polkit_is_back_so_is_authorisation(daemon: Daemon, root: Peer) -> None:
+@BY_NAME
+def test_without_polkit_root_may_do_everything(daemon: Daemon, method: Method) -> None:
+    prepare(daemon, method.name)
+    before = daemon.state()
+    with daemon.world.without_polkit(), daemon.peer() as root:
+        root.call(method.name, *CALLS[method.name])
+    assert (daemon.state() != before) == (method.name in CHANGING)
+
+
+def test_when_polkit_is_back_so_is_authorisation(daemon: Daemon) -> None:
     with daemon.world.without_polkit():
         pass
-    root.alive()
+    with daemon.peer(uid_for(PROPERTY_ACTION)) as peer:
+        assert peer.get("Version")
 
 
 def test_nobody_but_root_may_own_the_bus_name(daemon: Daemon, nobody: Peer) -> None:

@@ -1,7 +1,7 @@
 """What the daemon asks of polkit and makes of its answers, with a stand-in that says anything.
 
 The real polkitd authorises root without asking a rule, so only a stand-in can show that the
-daemon itself makes no exception for root.
+daemon does not ask it about root at all, and about everybody else for each method.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bus.peer import Peer, Refused, body_of, manager_call, property_call
 from tests.bus.running import Daemon
 from tests.bus.samples import CALLS, prepare
 from tests.bus.wire import Message, MessageFlag
-from tests.bus.world import POLKIT
+from tests.bus.world import ACCOUNTS, POLKIT
 
 Answer = tuple[bool, bool, dict[str, str]]
 YES: Answer = (True, False, {})
@@ -69,24 +69,34 @@ def _answered(peer: Peer, polkit: StandIn, *answers: Answer) -> Any:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_polkits_no_to_root_is_obeyed(
-    daemon: Daemon, root: Peer, polkit: StandIn, method: Method
+def test_polkits_no_is_obeyed_for_each_method(
+    daemon: Daemon, nobody: Peer, polkit: StandIn, method: Method
 ) -> None:
     with daemon.unchanged():
-        serial = root.send(manager_call(method.name, *CALLS[method.name]))
+        serial = nobody.send(manager_call(method.name, *CALLS[method.name]))
         question = polkit.question()
         assert question.body[1] == method.action
         polkit.answer(question, NO)
         with pytest.raises(Refused, match=method.action) as caught:
-            body_of(root.reply_to(serial))
+            body_of(nobody.reply_to(serial))
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-def test_polkits_no_to_roots_reading_of_a_property_is_obeyed(root: Peer, polkit: StandIn) -> None:
-    serial = root.send(property_call("GetAll", "org.appfwd1.Manager"))
+def test_polkits_no_to_the_reading_of_a_property_is_obeyed(nobody: Peer, polkit: StandIn) -> None:
+    serial = nobody.send(property_call("GetAll", "org.appfwd1.Manager"))
     polkit.answer(polkit.question(), NO)
     with pytest.raises(Refused, match=PROPERTY_ACTION):
-        body_of(root.reply_to(serial))
+        body_of(nobody.reply_to(serial))
+
+
+def test_root_is_not_asked_about_and_whoever_comes_next_is(
+    root: Peer, nobody: Peer, polkit: StandIn
+) -> None:
+    assert len(root.call(*LIST)) == 2
+    assert root.ask(property_call("GetAll", "org.appfwd1.Manager"))
+    nobody.send(manager_call(*LIST))
+    ((_, subject), *_) = polkit.question().body
+    assert subject["name"].value == nobody.name
 
 
 def test_the_question_is_about_the_callers_bus_name_and_asks_nobody(
@@ -128,12 +138,12 @@ def test_a_persons_no_is_a_no(nobody: Peer, polkit: StandIn, last: Answer) -> No
     assert caught.value.name == NotAuthorized.dbus_name()
 
 
-def test_an_error_of_polkits_authorises_nobody(root: Peer, polkit: StandIn) -> None:
-    serial = root.send(manager_call(*LIST))
+def test_an_error_of_polkits_authorises_nobody(nobody: Peer, polkit: StandIn) -> None:
+    serial = nobody.send(manager_call(*LIST))
     error = Message.new_error(polkit.question(), "org.freedesktop.PolicyKit1.Error.Failed", "no")
     polkit.reply(error)
     with pytest.raises(Refused) as caught:
-        body_of(root.reply_to(serial))
+        body_of(nobody.reply_to(serial))
     assert caught.value.name == Unavailable.dbus_name()
 
 
@@ -141,24 +151,24 @@ def test_an_error_of_polkits_authorises_nobody(root: Peer, polkit: StandIn) -> N
     ("signature", "body"), [("b", [True]), ("", []), ("(bb)", [[True, True]]), ("s", ["yes"])]
 )
 def test_an_answer_that_is_no_answer_authorises_nobody(
-    root: Peer, polkit: StandIn, signature: str, body: list[Any]
+    nobody: Peer, polkit: StandIn, signature: str, body: list[Any]
 ) -> None:
-    serial = root.send(manager_call(*LIST))
+    serial = nobody.send(manager_call(*LIST))
     polkit.reply(Message.new_method_return(polkit.question(), signature, body))
     with pytest.raises(Refused) as caught:
-        body_of(root.reply_to(serial))
+        body_of(nobody.reply_to(serial))
     assert caught.value.name == Unavailable.dbus_name()
 
 
 def test_polkit_dying_under_a_question_authorises_nobody(
-    daemon: Daemon, root: Peer, polkit: StandIn
+    daemon: Daemon, nobody: Peer, polkit: StandIn
 ) -> None:
     with daemon.unchanged():
-        serial = root.send(manager_call("Down", {}))
+        serial = nobody.send(manager_call("Down", {}))
         polkit.question()
         polkit.leave()
         with pytest.raises(Refused) as caught:
-            body_of(root.reply_to(serial))
+            body_of(nobody.reply_to(serial))
     assert caught.value.name == Unavailable.dbus_name()
 
 
@@ -185,7 +195,7 @@ def test_an_answer_that_nobody_asked_for_is_not_taken(
 
 
 def test_unanswered_passwords_of_one_user_hold_up_nobody_else(
-    root: Peer, nobody: Peer, polkit: StandIn
+    daemon: Daemon, root: Peer, nobody: Peer, polkit: StandIn
 ) -> None:
     for _ in range(8):
         nobody.send(manager_call(*LIST, flags=INTERACTIVE))
@@ -194,13 +204,15 @@ def test_unanswered_passwords_of_one_user_hold_up_nobody_else(
     with pytest.raises(Refused, match="wait for a password already") as caught:
         _answered(nobody, polkit, ASK)
     assert caught.value.name == Busy.dbus_name()
-    assert len(_answered(root, polkit, YES)) == 2
+    assert len(root.call(*LIST)) == 2
+    with daemon.peer(ACCOUNTS["only-list"]) as other:
+        assert len(_answered(other, polkit, YES)) == 2
 
 
 def test_more_calls_than_the_bus_lets_us_ask_about_at_once_are_all_answered(
     daemon: Daemon, polkit: StandIn
 ) -> None:
-    peers = [daemon.peer() for _ in range(3)]
+    peers = [daemon.peer(NOBODY) for _ in range(3)]
     calls = [(peer, peer.send(manager_call(*LIST))) for peer in peers for _ in range(100)]
     for _ in calls:
         polkit.answer(polkit.question(), YES)
@@ -210,7 +222,7 @@ def test_more_calls_than_the_bus_lets_us_ask_about_at_once_are_all_answered(
 
 
 def test_one_client_may_have_so_many_calls_under_way_and_no_more(
-    root: Peer, nobody: Peer, polkit: StandIn
+    daemon: Daemon, nobody: Peer, polkit: StandIn
 ) -> None:
     for _ in range(1024):
         nobody.send(manager_call(*LIST, flags=MessageFlag.NO_REPLY_EXPECTED))
@@ -218,9 +230,10 @@ def test_one_client_may_have_so_many_calls_under_way_and_no_more(
     with pytest.raises(Refused, match="1024 calls under way") as caught:
         nobody.call(*LIST)
     assert caught.value.name == Busy.dbus_name()
-    serial = root.send(manager_call(*LIST))
-    while question.body[0][1]["name"].value == nobody.name:
-        polkit.answer(question, NO)
-        question = polkit.question()
-    polkit.answer(question, YES)
-    assert body_of(root.reply_to(serial))
+    with daemon.peer(NOBODY) as other:
+        serial = other.send(manager_call(*LIST))
+        while question.body[0][1]["name"].value == nobody.name:
+            polkit.answer(question, NO)
+            question = polkit.question()
+        polkit.answer(question, YES)
+        assert body_of(other.reply_to(serial))

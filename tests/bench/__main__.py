@@ -69,7 +69,7 @@ KINDS: Mapping[str, tuple[str, Kind]] = {
         _of(latency),
     ),
     "native": (
-        "the same changes on this machine itself; the kernel's side is stood in for",
+        "the same changes on this machine itself, whose kernel has no SELinux on",
         _of(native, "native"),
     ),
     "live": (

@@ -30,11 +30,11 @@ from appfwd.model.services import Interval
 from tests.core.compiled import Compiled
 from tests.core.samples import baseline_policy
 from tests.core.stories import state_of
-from tests.guest.lab.cache import cache_directory
-from tests.guest.lab.image import image
 
+from .counted import counting
 from .inside.traffic import PORT, connections_a_second, in_netns, mebibyte_us, round_trip_us
 from .packets import CONNTRACK, EMPTY, RULES, Figures, Samples, linear
+from .unpacked import unpack, words_of
 
 #: Turns of each variant; the quickest quarter of them counts.
 ROUNDS, QUICKEST = 1000, 4
@@ -42,7 +42,7 @@ TRIPS, CONNECTIONS, MEBIBYTES = 150, 40, 4
 OURS, THEIRS = "10.99.0.1", "10.99.0.2"
 HOUR, DAY = 3600.0, 86400.0
 CELLS = 10_000
-COUNTER = "counter"
+NFT = "usr/sbin/nft"
 TITLES = {
     "none": "no table",
     "conntrack": "connections tracked, no label",
@@ -53,16 +53,14 @@ TITLES = {
     f"maps_{CELLS}_each": "  every packet looked up",
     "linear_1000": "1,000 nft rules",
 }
-_LIBRARIES, _LOADER = "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"
-
-Json = dict[str, Any]
 
 
 def measure() -> Samples:
     """Return what was measured in each turn: by variant, and then by kind."""
     samples: Samples = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        nft = _unpacked_nft(Path(folder))
+        unpack(Path(folder), NFT)
+        nft = words_of(Path(folder), NFT)
         stack.enter_context(_pinned())
         for variant, file in _written(Path(folder)).items():
             stack.enter_context(_namespaces(variant))
@@ -105,26 +103,6 @@ def report(values: Figures) -> None:
         beside = values["conntrack"]
         cells = [f"{row[kind]:.1f} ({row[kind] / beside[kind]:.3f})" for kind in row]
         print(f"{TITLES[variant]:40}" + "".join(f"{cell:>18}" for cell in cells))
-
-
-def counting(commands: Sequence[Mapping[str, Any]]) -> Iterator[Json]:
-    """Yield a table's commands with counters for its secmark objects, and for nobody's own."""
-    for command in commands:
-        ((verb, what),) = command.items()
-        ((kind, value),) = what.items()
-        if kind == "secmark":
-            kind, value = COUNTER, {key: value[key] for key in ("family", "table", "name")}
-        elif kind == "table":
-            value = {key: value[key] for key in value if key != "flags"}
-        elif kind == "map":
-            value = {**value, "map": COUNTER}
-        elif kind == "rule":
-            value = {**value, "expr": [_counting(expr) for expr in value["expr"]]}
-        yield {verb: {kind: value}}
-
-
-def _counting(expr: Json) -> Json:
-    return {COUNTER: expr["secmark"]} if "secmark" in expr else expr
 
 
 def _written(folder: Path) -> Mapping[str, Path]:
@@ -174,19 +152,6 @@ def _policy() -> LoadedPolicy:
 
 def _places(count: int = RULES) -> list[str]:
     return [f"10.{16 + n // 62_500}.{n // 250 % 250}.{1 + n % 250}" for n in range(count)]
-
-
-def _unpacked_nft(folder: Path) -> list[str]:
-    """Return the words that run the guest's nft, out of the file system that it is made of."""
-    image()
-    packed = max(
-        cache_directory().glob("rootfs-*/rootfs.tar"), key=lambda file: file.stat().st_mtime
-    )
-    names = ["./usr/sbin/nft", f"./{_LIBRARIES}/lib*.so*", f"./{_LIBRARIES}/{_LOADER}"]
-    subprocess.run(["tar", "-xf", packed, "-C", folder, "--wildcards", *names], check=True)
-    libraries = folder / _LIBRARIES
-    loader = [str(libraries / _LOADER), "--library-path", str(libraries)]
-    return [*loader, str(folder / "usr/sbin/nft")]
 
 
 def _near(variant: str) -> str:

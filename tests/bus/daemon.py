@@ -1,6 +1,7 @@
 """The real daemon over stand-ins for the kernel.
 
-``python -m tests.bus.daemon LIBRARY FOLDER BOOT-ID FAULTS`` runs it.
+``python -m tests.bus.daemon LIBRARY FOLDER BOOT-ID FAULTS [NFT]`` runs it; NFT is the stand-in for
+nftables, as module:class.
 
 Commands come as JSON lines on standard input, answers go to standard output; see
 :class:`tests.bus.running.Daemon` for what they mean.
@@ -13,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -268,7 +270,7 @@ def _known(kind: Any, control: Control, name: str) -> Callable[..., Any]:
     return make
 
 
-def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> int:
+def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]], nft: str) -> int:
     import appfwd.daemon  # noqa: PLC0415 - after the choice of library
     from appfwd import reconciler  # noqa: PLC0415
     from appfwd.adapters.clock import BootClock  # noqa: PLC0415
@@ -280,7 +282,7 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
     for place, error in faults_at_start:
         faults.errors[place].append(fakes.error_of(error, "It failed."))
     policy = fakes.FakePolicy(faults)
-    control = Control(faults, fakes.FakeNft(faults), policy)
+    control = Control(faults, resolve_name(nft)(faults), policy)
     fakes.CountingStore.faults = faults
     serve = appfwd.daemon.serve
 
@@ -318,9 +320,9 @@ def _run(folder: str, boot_id: str, faults_at_start: list[tuple[str, str]]) -> i
 
 def main() -> int:
     """Run until told to stop; return the daemon's exit status."""
-    library, folder, boot_id, faults = sys.argv[1:5]
+    library, folder, boot_id, faults, nft = [*sys.argv[1:], "tests.bus.fakes:FakeNft"][:5]
     use(library)
-    return _run(folder, boot_id, json.loads(faults))
+    return _run(folder, boot_id, json.loads(faults), nft)
 
 
 if __name__ == "__main__":

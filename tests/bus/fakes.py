@@ -23,7 +23,7 @@ from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState
 from appfwd.ports import Stored
 from tests.core.cilreader import Loaded, load
-from tests.core.kernelmodel import queried
+from tests.core.querying import queried
 
 Json = Mapping[str, Any]
 UNLABELED, KERNEL, LOADER = "unlabeled_t", "kernel_t", "appfwd_t"
@@ -111,8 +111,12 @@ class FakeNft:
             ((verb, what),) = command.items()
             ((kind, value),) = what.items()
             self._one(verb, kind, value)
+        await self.kept(commands)
         if not _begins_epoch(commands):
             self.commits.append(time.monotonic())
+
+    async def kept(self, commands: Sequence[Json]) -> None:
+        """Do what else is to be done of a transaction."""
 
     def _one(self, verb: str, kind: str, value: dict[str, Any]) -> None:
         if kind == "table":

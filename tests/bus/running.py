@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -204,9 +204,11 @@ class Daemon:
 
 
 @contextmanager
-def daemon(world: World, library: str) -> Iterator[Daemon]:
+def daemon(
+    world: World, library: str, make: Callable[[World, str], Daemon] = Daemon
+) -> Iterator[Daemon]:
     """Have a daemon with one of the libraries."""
-    made = Daemon(world, library)
+    made = make(world, library)
     made.start()
     try:
         assert made.tell("library") == library

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from appfwd.core.baseline import baseline_of
 from appfwd.core.listing import NotOurs, decode_table, is_orphan
 from appfwd.core.machine import Machine
 from appfwd.core.module import (
-    BRIDGE_ATTRIBUTE,
-    FENCED_ATTRIBUTE,
     is_current,
     is_installed,
     loaded_module,
@@ -19,49 +17,14 @@ from appfwd.core.module import (
 )
 from appfwd.core.plan import ApplyTable, LoadModule, SetBooleans, Snapshot, Step
 from appfwd.core.table import Table
-from appfwd.model.domain import is_packet_type
 from appfwd.model.policy import LoadedPolicy, Rights
-from appfwd.model.slots import Switches, group_attribute, is_group, is_slot, parse_switch
 from tests.core.cilreader import Loaded, load
 from tests.core.evaluator import Evaluator
 from tests.core.nftmodel import NftModel
 from tests.core.packets import opened, packet_of
+from tests.core.querying import queried
 from tests.core.reference import BOTH, Point
 from tests.core.samples import CONTEXTS, EPHEMERAL, UNLABELED
-
-
-def queried(loaded: Loaded, base: LoadedPolicy, *, optimizes: bool = False) -> LoadedPolicy:
-    """Return what a query of a loaded policy answers."""
-    ours = {name: loaded.rights(name) for name in loaded.declared if is_packet_type(name)}
-    switches = {name: Switches() for name in ours if is_slot(name)}
-    for member, slot in loaded.switches.values():
-        switches[slot] = replace(switches[slot], members=switches[slot].members | {member})
-    for slot, member in (parse_switch(name) for name, is_on in loaded.booleans.items() if is_on):
-        switches[slot] = replace(switches[slot], on=switches[slot].on | {member})
-    groups = {
-        name: Rights(
-            *(frozenset(loaded.members[group_attribute(name, p)]) for p in ("send", "recv"))
-        )
-        for name in {name for one in switches.values() for name in filter(is_group, one.members)}
-    }
-    for slot, one in switches.items():
-        for member in one.on:
-            ours[slot] -= groups.get(member, Rights.both(frozenset({member})))
-    bridge = BRIDGE_ATTRIBUTE in loaded.sources
-    hidden = Rights.both(base.domains) if bridge and optimizes else Rights()
-    fenced = frozenset(loaded.members.get(FENCED_ATTRIBUTE, ()))
-    denied = Rights.both(fenced)
-    return replace(
-        base,
-        packet_rights=ours,
-        bridge=bridge,
-        fenced=fenced,
-        unlabeled=base.unlabeled - hidden - denied,
-        labels={name: rights - denied for name, rights in base.labels.items()},
-        attributes=base.attributes | (loaded.members.keys() - {"domain"}),
-        groups=groups,
-        switches=switches,
-    )
 
 
 @dataclass

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.bench import bare, changes, latency, layouts, live, native, packets, plot
+from tests.bench.counted import counting
 from tests.bench.samples import merged, milliseconds, percentile
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -90,7 +91,7 @@ def test_natively_the_quickest_turns_count_and_the_tables_have_no_secmark_object
     assert found["conntrack"] == {"us": 11, "conn_us": 50}
     bare.report(found)
     assert "12.1 (1.100)" in capsys.readouterr().out
-    commands = [*bare.counting(bare.compiled(3))]
+    commands = [*counting(bare.compiled(3))]
     assert sum(len(c["add"]["element"]["elem"]) for c in commands if "element" in c["add"]) > 3
     assert '"secmark":' not in json.dumps(commands)
     assert '{"counter": "unlabeled_t"}' in json.dumps(commands)

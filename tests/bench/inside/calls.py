@@ -50,6 +50,22 @@ async def rounds(client: Client, domain: str, count: int, commits: Clock) -> tup
     return took, in_force
 
 
+async def pairs(
+    granter: Client, revoker: Client, domain: str, places: Sequence[str], commits: Clock
+) -> tuple[Took, Took]:
+    """Have a user grant places and another revoke them, of whom neither is root."""
+    took: Took = {"user_grant": [], "user_revoke": []}
+    in_force: Took = {kind: [] for kind in took}
+    for place in places:
+        for kind, client in zip(took, (granter, revoker), strict=True):
+            begun = time.monotonic()
+            await client.call(kind.removeprefix("user_").capitalize(), domain, place, {})
+            replied = time.monotonic()
+            took[kind].append(replied - begun)
+            in_force[kind].append(commits.last(begun, replied) - begun)
+    return took, in_force
+
+
 async def joined(
     client: Client, pairs: Sequence[Sequence[str]], commits: Clock
 ) -> tuple[list[float], list[float]]:

@@ -15,7 +15,7 @@ from .lab.store import Snapshot, derive
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ["appfwd", "dbus", "systemd", "docs", "Makefile"]
-SECONDS = 120.0
+SECONDS = 300.0
 MANAGER = ["org.appfwd1", "/org/appfwd1", "org.appfwd1.Manager"]
 #: The chains that have rules while flows keep their labels.
 _KEPT = re.compile(rf"(chain (?:{'|'.join(KEPT)}) \{{\n)(?:\t\t.*\n)*(\t\}})")

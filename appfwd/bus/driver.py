@@ -13,9 +13,20 @@ _OWNERS = f"type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChan
 
 
 async def ask(bus: MessageBus, member: str, word: str) -> Message | None:
-    """Return the reply to a call of the bus itself that takes one string; None for an error."""
+    """Return the bus's reply to a call of the bus itself that takes one string; None for an error.
+
+    So too for the reply of anybody else, whom the bus should not have let reply.
+    """
     reply = await bus.call(Message(**_DRIVER, member=member, signature="s", body=[word]))
-    return None if reply is None or reply.message_type is MessageType.ERROR else reply
+    if reply is None or reply.sender != BUS or reply.message_type is MessageType.ERROR:
+        return None
+    return reply
+
+
+async def user_of(bus: MessageBus, name: str) -> int | None:
+    """Return the user that a connection is of; None where there is no such connection."""
+    reply = await ask(bus, "GetConnectionUnixUser", name)
+    return int(reply.body[0]) if reply is not None and reply.signature == "u" else None
 
 
 async def follow(bus: MessageBus, rule: str) -> None:

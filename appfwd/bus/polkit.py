@@ -44,7 +44,7 @@ class Polkit:
 
         Raises:
             NotAuthorized: polkit says no, or would have to ask a person and may not.
-            Unavailable: polkit does not answer; nobody is authorised then.
+            Unavailable: polkit does not answer; nobody but root is authorised then.
             Busy: too many persons are being asked already.
 
         """
@@ -94,7 +94,7 @@ class Polkit:
             or reply.message_type is not MessageType.METHOD_RETURN
             or reply.signature != "(bba{ss})"
         ):
-            msg = "polkit does not answer, so nobody is authorised; is polkitd installed?"
+            msg = "polkit does not answer, so nobody but root is authorised; is polkitd installed?"
             raise Unavailable(msg)
         authorised, challenge, _ = reply.body[0]
         return authorised, challenge

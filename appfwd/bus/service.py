@@ -161,11 +161,11 @@ class Service:
         await self._bus.send(message)
 
     async def _uid_of(self, sender: str) -> int:
-        reply = await driver.ask(self._bus, "GetConnectionUnixUser", sender)
-        if reply is None:
+        uid = await driver.user_of(self._bus, sender)
+        if uid is None:
             msg = "The caller has left the bus."
             raise Unavailable(msg)
-        return int(reply.body[0])
+        return uid
 
 
 def _place_row(one: Observation) -> dict[str, object]:

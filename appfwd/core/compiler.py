@@ -11,6 +11,7 @@ from appfwd.core.cells import Layers, are_points, layers
 from appfwd.core.elements import Elements
 from appfwd.core.machine import Machine
 from appfwd.core.module import Module, kernel_rights
+from appfwd.core.places import Places, by_domain
 from appfwd.core.steps import Difference, stepped
 from appfwd.core.table import Table, compile_table
 from appfwd.model.policy import Rights
@@ -18,8 +19,8 @@ from appfwd.model.slots import can_be_enrolled
 from appfwd.model.state import Bridge, DesiredState, Grant, Guard
 from appfwd.model.tracked import is_near
 
-#: Guards, and grants, that differ where a compile takes no time.
-_QUICK_AT_MOST = 20
+#: Guards, and grants, that differ where a compile takes no time, and the labels that there are.
+_QUICK_AT_MOST, _LABELS_AT_MOST = 10, 200
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,19 @@ class Compiled:
     def _ready(self, grants: Collection[Grant]) -> Module:
         """Return the types that each of some grants would need beside what is there already."""
         needed: dict[str, Rights] = {}
+        if not grants:
+            return Module()
         domains = self.machine.policy.domains
-        state = present(self.state, domains) if grants else self.state
+        state = present(self.state, domains)
+        guarded = Places(guard.destination for guard in state.guards)
+        granted = by_domain((grant.domain, grant.destination) for grant in state.grants)
         for grant in (grant for grant in grants if grant.domain in domains):
             place = grant.destination
+            others = (Grant(name, one) for name in granted for one in granted[name].meeting(place))
             near = replace(
                 state,
-                guards=frozenset(g for g in state.guards if g.destination.overlaps(place)),
-                grants=frozenset(g for g in state.grants if g.destination.overlaps(place))
-                | {grant},
+                guards=frozenset(map(Guard, guarded.meeting(place))),
+                grants=frozenset({grant, *others}),
             )
             labeller = self.labeller.anew()
             _labelled(labeller, layers(near))
@@ -135,14 +140,16 @@ def compile_next(before: Compiled | None, state: DesiredState, machine: Machine)
 
 
 def is_quick(before: Compiled | None, state: DesiredState, machine: Machine) -> bool:
-    """Tell whether compiling ``state`` from the one before takes no time: points alone differ."""
+    """Tell whether compiling ``state`` from the one before takes no time: few points differ.
+
+    Nor are there so many labels that planning takes long.
+    """
     if before is None or before.machine != machine or not state.settings.active:
         return False
-    old = before.state
-    if old is state:
-        return True
+    old, elements = before.state, before.elements
     near = (
-        old.settings == state.settings
+        len(elements.used) + len(elements.below) <= _LABELS_AT_MOST
+        and old.settings == state.settings
         and old.fences == state.fences
         and is_near(old.guards, state.guards, _QUICK_AT_MOST)
         and is_near(old.grants, state.grants, _QUICK_AT_MOST)

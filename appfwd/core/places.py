@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from appfwd.model.addresses import AddressRange
 from appfwd.model.destination import Destination
@@ -23,15 +24,21 @@ class Places:
         return any(one.contains(place) for one in self._near(place))
 
     def meet(self, place: Destination) -> bool:
-        """Tell whether one of them shares a point with the place, which is of one host."""
-        return any(one.overlaps(place) for one in self._near(place))
+        """Tell whether one of them shares a point with the place."""
+        return any(True for _ in self.meeting(place))
+
+    def meeting(self, place: Destination) -> Iterator[Destination]:
+        """Yield those that share a point with a place; quickly for a place of one host."""
+        return (one for one in self._near(place) if one.overlaps(place))
 
     def _among(self, one: Destination) -> list[Destination]:
         peer = one.peer
         return self._wide if peer is None or peer.first != peer.last else self._of_host[peer]
 
     def _near(self, place: Destination) -> Iterator[Destination]:
-        if place.peer is not None:
+        if place.peer is None or place.peer.first != place.peer.last:
+            yield from chain.from_iterable(self._of_host.values())
+        else:
             yield from self._of_host.get(place.peer, ())
         yield from self._wide
 

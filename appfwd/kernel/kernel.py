@@ -220,7 +220,9 @@ class Kernel:
             snapshot = remembered or await self._read(machine)
             first = first or snapshot
             goal = Goal(state, machine, ready, change)
-            wanted, steps = await self._planning.steps(snapshot, goal, self.stopwatch)
+            wanted, steps = await self._planning.steps(
+                snapshot, goal, self.stopwatch, remembered=remembered is not None
+            )
             if not steps:
                 break
             await self._take(steps, wanted, state, snapshot.table)
@@ -308,6 +310,9 @@ class Kernel:
         if wanted.module.strict and not self._a.selinux.always_checks():
             msg = "The kernel does not check packets without labels, though policy asks it to."
             raise VerifyFailed(msg)
+        if snapshot.table:  # one of the two will do, the one that the next is compiled from
+            table = replace(wanted.table, keeping=snapshot.table.keeping)
+            snapshot = replace(snapshot, table=table)
         self._settled = (machine, snapshot)
         if snapshot.table and snapshot.table.keeps and not snapshot.table.keeping:
             self.at_rest.set()

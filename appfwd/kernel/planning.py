@@ -34,18 +34,20 @@ class Planning:
         self.compiling, self.resting = Compiling(), Resting()
 
     async def steps(
-        self, snapshot: Snapshot, goal: Goal, stopwatch: Stopwatch
+        self, snapshot: Snapshot, goal: Goal, stopwatch: Stopwatch, *, remembered: bool
     ) -> tuple[Artefacts, Sequence[Step]]:
         """Return what a goal comes to, and the steps from a snapshot to it.
 
-        What takes less than going aside is done at once.
+        What takes less than going aside is done at once: little is new, and the snapshot is the
+        ``remembered`` one, so that its table shares all else with the one that is wanted.
 
         Raises:
             PolicyUnsupported: the policy has not what is needed.
             NotExclusive: another module's rule opens what is to be shut.
 
         """
-        if self.compiling.is_quick(goal.state, goal.machine):
+        quick = remembered and not goal.ready
+        if quick and self.compiling.is_quick(goal.state, goal.machine):
             return self._steps(snapshot, goal, stopwatch)
         return await self._aside.run(self._steps, snapshot, goal, stopwatch)
 

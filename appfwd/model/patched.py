@@ -41,17 +41,24 @@ class Patched(Mapping[K, V]):  # noqa: PLW1641 - as of any mapping, there is no 
         more = sum(value is not None for value in changes.values()) - sum(
             key in self for key in changes
         )
-        made.parts = base, {**{k: v for k, v in patch.items() if k not in changes}, **changes}
+        after = dict(patch)
+        for key in changes:
+            after.pop(key, None)
+        after.update(changes)
+        made.parts = base, after
         made._length = self._length + more  # noqa: SLF001 - of the same class
         made.origin, made.differing = weakref.ref(self), frozenset(changes)
         if len(made.parts[1]) > _PATCH_AT_LEAST + isqrt(len(base)):
-            made._whole()  # noqa: SLF001 - of the same class
+            made.whole()
         return made
 
     def unlike(self, other: Mapping[K, Any]) -> AbstractSet[K]:
         """Return keys among which are all whose values here and in another differ."""
         near = self.beside(other)
-        return self.keys() | other.keys() if near is None else near
+        if near is not None:
+            return near
+        # Dictionaries keep the hashes of their keys, views of keys ask for them again.
+        return frozenset(self.whole()).union(other.whole() if isinstance(other, Patched) else other)
 
     def beside(self, other: Mapping[K, Any]) -> AbstractSet[K] | None:
         """Return the same where that takes no look at all that there is; None where it does."""
@@ -94,19 +101,19 @@ class Patched(Mapping[K, V]):  # noqa: PLW1641 - as of any mapping, there is no 
         return self._length
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._whole())
+        return iter(self.whole())
 
     def keys(self) -> KeysView[K]:
         """Return the keys; as for all that there is, the first time costs as much as a copy."""
-        return self._whole().keys()
+        return self.whole().keys()
 
     def values(self) -> ValuesView[V]:
         """Return the values."""
-        return self._whole().values()
+        return self.whole().values()
 
     def items(self) -> ItemsView[K, V]:
         """Return keys with their values."""
-        return self._whole().items()
+        return self.whole().items()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
@@ -116,16 +123,16 @@ class Patched(Mapping[K, V]):  # noqa: PLW1641 - as of any mapping, there is no 
         near = self.beside(other)
         if near is not None:
             return all(self.get(key) == other.get(key) for key in near)
-        return self._whole() == (other._whole() if isinstance(other, Patched) else other)
+        return self.whole() == (other.whole() if isinstance(other, Patched) else other)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self._whole()),)
+        return type(self), (dict(self.whole()),)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._whole()})"
+        return f"{type(self).__name__}({self.whole()})"
 
-    def _whole(self) -> dict[K, V]:
-        """Return all entries in one, and keep them so."""
+    def whole(self) -> dict[K, V]:
+        """Return all entries as they are kept from now on, for who only reads them."""
         base, patch = self.parts
         if patch:
             whole = dict(base)

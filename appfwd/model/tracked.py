@@ -60,18 +60,23 @@ class Tracked(AbstractSet[T]):
     def __sub__(self, others: AbstractSet[Any]) -> AbstractSet[T]:
         """Return these without others."""
         if isinstance(others, Tracked):
-            unlike = self.members.unlike(others.members)
-            return frozenset(one for one in unlike if one in self and one not in others)
+            near = self.members.beside(others.members)
+            if near is None:
+                return frozenset(self.members.whole()).difference(others.members.whole())
+            return frozenset(one for one in near if one in self and one not in others)
         gone = dict.fromkeys(member for member in others if member in self)
         return self._of(self.members.changed(gone)) if gone else self
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Tracked):
             return self.members == other.members
-        return self.members.keys() == other
+        return frozenset(self.members.whole()) == other
 
     def __hash__(self) -> int:
-        return hash(frozenset(self))
+        return hash(frozenset(self.members.whole()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self),)

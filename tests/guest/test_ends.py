@@ -111,7 +111,7 @@ def test_it_ends_while_a_policy_is_loaded_for_another_change(
     assert guest.run("pgrep -x semodule").rc == 0
     assert fence.poll() is None
     guest.run("pkill -CONT -x semodule", check=True)
-    assert fence.wait() == 0, fence.output()
+    assert fence.wait(SECONDS) == 0, fence.output()
     holds(guest)
     assert ("mozilla_t", PLACE) in ended(firewall)
     firewall.ctl("unfence", "postgresql_t")

@@ -63,7 +63,7 @@ def change_under_traffic(guest: Guest, *words: str) -> str:
         for socket in kept:
             assert socket.echo().ok
             echoes += 1
-    assert change.wait() == 0, change.output()
+    assert change.wait(SECONDS) == 0, change.output()
     assert echoes > 10 * len(kept)
     ends = {(host, str(port)) for _, (host, port) in places}  # not what earlier sockets repeat
     refused = [avc for avc in guest.avcs(mark) if avc.tclass == "packet"]
@@ -107,7 +107,8 @@ def test_it_reaches_only_its_grants_and_others_what_they_did(
     mark = guest.mark()
     assert reached(guest, "mozilla_t", FAR) == [REFUSED] * 4
     denied = {(avc.source, avc.target) for avc in guest.wait_avcs(mark) if avc.tclass == "packet"}
-    assert denied == {("mozilla_t", "appfwd_new_tcp_t"), ("mozilla_t", "appfwd_new_udp_t")}
+    first = {("mozilla_t", "appfwd_new_tcp_t"), ("mozilla_t", "appfwd_new_udp_t")}
+    assert first <= denied <= first | {("mozilla_t", "unlabeled_t")}  # a try of before may go on
     firewall.grant("mozilla_t", f"[{HOST6}]:{PORT}/udp")
     assert reached(guest, "mozilla_t", FAR) == [REFUSED, REFUSED, REFUSED, OK]
     assert reached(guest, "irc_t", FAR) == [OK] * 4

@@ -10,7 +10,7 @@ from .lab.guest import Guest
 from .place import HOST, PLACE, PORT, holds, only_mozilla, reaching
 
 #: Runs the daemon as it is, but ends it by SIGKILL before or after its n-th act on the outside,
-#: counted from the first request on.
+#: counted from the first request on; where no moment is set, it is the daemon and no more.
 KILLER = """#!/usr/bin/python3
 import os, signal, sys
 from appfwd import daemon
@@ -19,7 +19,9 @@ from appfwd.adapters.semodule import Semodule
 from appfwd.adapters.store import SqliteStore
 from appfwd.reconciler import Reconciler
 
-where, acts, armed = os.environ['KILL_AT'].split(), 0, False
+where, acts, armed = os.environ.get('KILL_AT', '').split(), 0, False
+if not where:
+    sys.exit(daemon.main())
 
 def deadly(owner, name):
     act = getattr(owner, name)
@@ -63,34 +65,39 @@ def killer(firewall: Firewall, guest: Guest) -> Iterator[Guest]:
     disarm(firewall)
 
 
+DROP_INS = "/run/systemd/system/appfwd.service.d"
+MOMENT = f"{DROP_INS}/moment"
+
+
 def arm(guest: Guest) -> None:
-    """Install what :func:`kill_at` starts."""
+    """Have the unit start what :func:`kill_at` tells when to end."""
+    if guest.run(f"install -d {DROP_INS}; test -e {DROP_INS}/killer.conf").rc == 0:
+        return
     guest.write("/usr/sbin/appfwd-killer", KILLER, 0o755)
-    guest.run(
-        "chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; install -d "
-        "/run/systemd/system/appfwd.service.d",
-        check=True,
+    guest.write(
+        f"{DROP_INS}/killer.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n"
+        f"EnvironmentFile=-{MOMENT}\n",
     )
-
-
-DROP_IN = "/run/systemd/system/appfwd.service.d/killer.conf"
+    guest.run("chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; systemctl daemon-reload", check=True)
 
 
 def kill_at(guest: Guest, moment: str) -> None:
     """Restart the daemon as one that ends itself at a moment such as `after 2`."""
-    guest.write(
-        DROP_IN,
-        "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n"
-        f'Environment="KILL_AT={moment}"\n',
-    )
-    guest.run("systemctl daemon-reload; systemctl restart appfwd", check=True, timeout=SECONDS)
+    guest.write(MOMENT, f"KILL_AT={moment}\n")
+    guest.run("systemctl restart appfwd", check=True, timeout=SECONDS)
 
 
 def disarm(firewall: Firewall) -> None:
-    """Restart the daemon as it is shipped."""
-    if firewall.guest.run(f"rm {DROP_IN}").rc == 0:
-        firewall.guest.run("systemctl daemon-reload", check=True)
+    """Restart the daemon as one that runs on."""
+    if firewall.guest.run(f"rm {MOMENT}").rc == 0:
         firewall.restart()
+
+
+def as_shipped(firewall: Firewall) -> None:
+    """Restart the daemon by its own unit, as it is shipped."""
+    firewall.guest.run(f"rm -rf {DROP_INS}; systemctl daemon-reload", check=True)
+    firewall.restart()
 
 
 STATES = {
@@ -149,6 +156,7 @@ def test_killed_around_a_policy_load(firewall: Firewall, killer: Guest, moment: 
 
 
 def test_killed_at_any_time_under_load(firewall: Firewall, guest: Guest) -> None:
+    as_shipped(firewall)
     only_mozilla(firewall)
     toggling = guest.spawn(
         "while :; do for m in Grant Revoke; do busctl call org.appfwd1 /org/appfwd1 "

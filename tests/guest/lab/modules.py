@@ -12,7 +12,7 @@ STORE = "var/lib/selinux/default/active/modules/100"
 _DECLARATION = re.compile(
     r"\s*\((?:type|typeattribute|role|roleattribute|typealias|user|class|boolean|tunable) ([^ )]+)"
 )
-_REQUIREMENT = re.compile(r"cil_gen_require ([^ )]+)\)")
+REQUIREMENT = re.compile(r"cil_gen_require ([^ )]+)\)")
 
 
 def removable_modules(root: Path, wanted: Iterable[str]) -> list[str]:
@@ -27,7 +27,7 @@ def needed_closure(sources: Mapping[str, str], wanted: set[str]) -> set[str]:
 
     What is required only in an optional block is not needed: the block is dropped without it.
     """
-    home = {name: module for module, text in sources.items() for name in _declared(text)}
+    home = {name: module for module, text in sources.items() for name in declared(text)}
     kept = set[str]()
     waiting = list(wanted)
     while waiting:
@@ -40,14 +40,16 @@ def needed_closure(sources: Mapping[str, str], wanted: set[str]) -> set[str]:
 
 
 def _read_sources(store: Path) -> dict[str, str]:
-    return {file.parent.name: _text(file.read_bytes()) for file in store.glob("*/cil")}
+    return {file.parent.name: text_of(file.read_bytes()) for file in store.glob("*/cil")}
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """Return a source's text; stores hold it compressed or not."""
     return (bz2.decompress(data) if data.startswith(b"BZh") else data).decode()
 
 
-def _declared(text: str) -> list[str]:
+def declared(text: str) -> list[str]:
+    """Return the names that a module's CIL declares, one statement a line."""
     return [found[1] for line in text.splitlines() if (found := _DECLARATION.match(line))]
 
 
@@ -59,7 +61,7 @@ def _required(text: str) -> set[str]:
     for line in text.splitlines():
         if optional_depth is None and line.lstrip().startswith("(optional"):
             optional_depth = depth
-        if optional_depth is None and (found := _REQUIREMENT.search(line)):
+        if optional_depth is None and (found := REQUIREMENT.search(line)):
             names.add(found[1])
         depth += line.count("(") - line.count(")")
         if optional_depth is not None and depth <= optional_depth:

@@ -57,14 +57,20 @@ class Firewall:
     def grant(self, domain: str, destination: str, *, inbound: bool = False) -> None:
         self.call("Grant", "ssa{sv}", domain, destination, *_options(inbound=inbound))
 
+    def grant_for(self, domain: str, destination: str, seconds: int) -> None:
+        """Grant for so many seconds, from about now on."""
+        self.call("Grant", "ssa{sv}", domain, destination, "1", "for", "i", str(seconds))
+
     def revoke(self, domain: str, destination: str, *, inbound: bool = False) -> None:
         self.call("Revoke", "ssa{sv}", domain, destination, *_options(inbound=inbound))
 
-    def rows(self, method: str) -> list[dict[str, Any]]:
-        """Return the rows of a method that gives rows."""
+    def rows(self, method: str, *options: str) -> list[dict[str, Any]]:
+        """Return the rows of a method that gives rows; ``options`` as busctl takes an a{sv}."""
         words = ["busctl", "--json=short", f"--timeout={SECONDS:.0f}", "call", *MANAGER]
-        answer = self.guest.run([*words, method, "a{sv}", "0"], timeout=SECONDS, check=True).out
-        rows = json.loads(answer)["data"][0]
+        answer = self.guest.run(
+            [*words, method, "a{sv}", *(options or ("0",))], timeout=SECONDS, check=True
+        )
+        rows = json.loads(answer.out)["data"][0]
         return [{key: value["data"] for key, value in row.items()} for row in rows]
 
     def entries(self) -> set[tuple[str, ...]]:

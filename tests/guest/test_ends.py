@@ -29,12 +29,13 @@ def now(guest: Guest) -> float:
 
 def ended(firewall: Firewall) -> list[tuple[str, str]]:
     """Return domain and destination of what is listed as ended."""
-    return [(r["domain"], r["destination"]) for r in firewall.json("list") if r["ended"]]
+    rows = firewall.rows("List", "1", "ended", "b", "true")
+    return [(r["domain"], r["destination"]) for r in rows if r["ended"]]
 
 
 def ends(firewall: Firewall) -> float:
     """Return when the one grant that is in force ends."""
-    (row,) = (r for r in firewall.json("list") if r["kind"] == "grant" and not r["ended"])
+    (row,) = (row for row in firewall.rows("List") if row["kind"] == "grant")
     return float(row["ends"])
 
 
@@ -61,11 +62,11 @@ def test_who_sets_the_clock_neither_shortens_nor_lengthens_a_time(
     firewall: Firewall, guest: Guest, hours: str
 ) -> None:
     firewall.guard(PLACE)
-    firewall.ctl("grant", "--for", "10s", "mozilla_t", PLACE)
+    firewall.grant_for("mozilla_t", PLACE, 10)
     guest.run(["date", "-s", hours], check=True)
     holds(guest, "mozilla_t")
     until(lambda: guest.probe.reach("mozilla_t", TO) != "ok")
-    assert not [row for row in firewall.json("list") if row["kind"] == "grant" and not row["ended"]]
+    assert not [row for row in firewall.rows("List") if row["kind"] == "grant"]
 
 
 def test_a_time_of_day_comes_when_the_clock_says_so(firewall: Firewall, guest: Guest) -> None:
@@ -79,7 +80,7 @@ def test_a_time_of_day_comes_when_the_clock_says_so(firewall: Firewall, guest: G
 
 def test_a_killed_daemon_ends_it_all_the_same(firewall: Firewall, guest: Guest) -> None:
     firewall.guard(PLACE)
-    firewall.ctl("grant", "--for", "15s", "mozilla_t", PLACE)
+    firewall.grant_for("mozilla_t", PLACE, 15)
     guest.run("systemctl kill -s KILL appfwd", check=True)
     holds(guest, "mozilla_t")
     until(lambda: guest.probe.reach("mozilla_t", TO) != "ok")
@@ -89,7 +90,7 @@ def test_an_end_that_came_while_no_daemon_ran_is_in_force_when_it_is_ready(
     firewall: Firewall, guest: Guest
 ) -> None:
     firewall.guard(PLACE)
-    firewall.ctl("grant", "--for", "5s", "mozilla_t", PLACE)
+    firewall.grant_for("mozilla_t", PLACE, 5)
     end = ends(firewall)
     guest.run("systemctl stop appfwd", check=True, timeout=SECONDS)
     until(lambda: now(guest) > end)
@@ -102,7 +103,7 @@ def test_it_ends_while_a_policy_is_loaded_for_another_change(
 ) -> None:
     """However long that takes: semodule is stopped meanwhile."""
     firewall.guard(PLACE)
-    firewall.ctl("grant", "--for", "5s", "mozilla_t", PLACE)
+    firewall.grant_for("mozilla_t", PLACE, 5)
     flow = guest.probe.open("mozilla_t", TO).opened()
     fence = guest.spawn(["appfwctl", "fence", "--yes", "postgresql_t"])
     until(lambda: guest.run("pkill -STOP -x semodule").rc == 0)
@@ -118,7 +119,7 @@ def test_it_ends_while_a_policy_is_loaded_for_another_change(
 
 
 def test_no_other_command_makes_it_permanent(firewall: Firewall) -> None:
-    firewall.ctl("grant", "--for", "1h", "mozilla_t", PLACE)
+    firewall.grant_for("mozilla_t", PLACE, 3600)
     end = ends(firewall)
     firewall.ctl("guard", PLACE)
     firewall.ctl("confirm", check=False)
@@ -134,9 +135,9 @@ def test_over_a_reboot(installed: Snapshot) -> None:
         firewall = Firewall(guest)
         firewall.guard("10.9.0.0/24")
         firewall.ctl("grant", "--boot", "mozilla_t", PLACE)
-        firewall.ctl("grant", "--for", "2s", "irc_t", PLACE)
-        firewall.ctl("grant", "--for", "1h", "named_t", PLACE)
-        end = max(row["ends"] for row in firewall.json("list") if row["domain"] == "named_t")
+        firewall.grant_for("irc_t", PLACE, 2)
+        firewall.grant_for("named_t", PLACE, 3600)
+        end = max(row["ends"] for row in firewall.rows("List") if row["domain"] == "named_t")
         guest.reboot()
         guest.run("systemctl start appfwd", check=True, timeout=SECONDS)
         guest.probe.serve(TO, netns="peer")

@@ -9,25 +9,26 @@ from .firewall import SECONDS, Firewall
 from .lab.guest import Guest
 from .place import HOST, PLACE, PORT, holds, only_mozilla, reaching
 
-#: Runs the daemon as it is, but ends it by SIGKILL before or after its n-th act on the outside,
-#: counted from the first request on; where no moment is set, it is the daemon and no more.
-KILLER = """#!/usr/bin/python3
+DROP_INS = "/run/systemd/system/appfwd.service.d"
+MOMENT = "/var/lib/appfwd/.moment"
+#: Runs the daemon as it is, but where a moment is set when a request comes, it ends by SIGKILL
+#: before or after its n-th act on the outside from then on.
+KILLER = f"""#!/usr/bin/python3
 import os, signal, sys
+from pathlib import Path
 from appfwd import daemon
 from appfwd.adapters.nft import LibNft
 from appfwd.adapters.semodule import Semodule
 from appfwd.adapters.store import SqliteStore
 from appfwd.reconciler import Reconciler
 
-where, acts, armed = os.environ.get('KILL_AT', '').split(), 0, False
-if not where:
-    sys.exit(daemon.main())
+moment, where, acts = Path({MOMENT!r}), [], 0
 
 def deadly(owner, name):
     act = getattr(owner, name)
     async def wrapped(*arguments):
         global acts
-        acts += armed
+        acts += bool(where)
         if where == ['before', str(acts)]:
             os.kill(os.getpid(), signal.SIGKILL)
         result = await act(*arguments)
@@ -43,13 +44,19 @@ for owner, name in ((LibNft, 'run'), (Semodule, 'install'), (Semodule, 'remove')
 submit = Reconciler.submit
 
 async def arm(*arguments):
-    global armed
-    armed = True
+    global where
+    if not where and moment.exists():
+        where = moment.read_text().split()
     return await submit(*arguments)
 
 Reconciler.submit = arm
 sys.exit(daemon.main())
 """
+_KEEPS = (
+    "for i in $(seq 100); do nft list chain inet appfwd output_kept 2>/dev/null"
+    " | grep -q accept && exit 0; nft list table inet appfwd 2>/dev/null"
+    " | grep -q output_kept || exit 0; sleep 0.1; done; exit 1"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,27 +72,26 @@ def killer(firewall: Firewall, guest: Guest) -> Iterator[Guest]:
     disarm(firewall)
 
 
-DROP_INS = "/run/systemd/system/appfwd.service.d"
-MOMENT = f"{DROP_INS}/moment"
-
-
 def arm(guest: Guest) -> None:
-    """Have the unit start what :func:`kill_at` tells when to end."""
-    if guest.run(f"install -d {DROP_INS}; test -e {DROP_INS}/killer.conf").rc == 0:
+    """Run the daemon by what :func:`kill_at` tells when to end."""
+    if guest.run(f"test -e {DROP_INS}/killer.conf").rc == 0:
         return
+    guest.run(f"install -d {DROP_INS}", check=True)
     guest.write("/usr/sbin/appfwd-killer", KILLER, 0o755)
-    guest.write(
-        f"{DROP_INS}/killer.conf",
-        "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n"
-        f"EnvironmentFile=-{MOMENT}\n",
+    unit = "[Service]\nExecStart=\nExecStart=/usr/sbin/appfwd-killer\nRestart=no\n"
+    guest.write(f"{DROP_INS}/killer.conf", unit)
+    guest.run(
+        "chcon -t appfwd_exec_t /usr/sbin/appfwd-killer;"
+        "systemctl daemon-reload; systemctl restart appfwd",
+        check=True,
+        timeout=SECONDS,
     )
-    guest.run("chcon -t appfwd_exec_t /usr/sbin/appfwd-killer; systemctl daemon-reload", check=True)
 
 
 def kill_at(guest: Guest, moment: str) -> None:
-    """Restart the daemon as one that ends itself at a moment such as `after 2`."""
-    guest.write(MOMENT, f"KILL_AT={moment}\n")
-    guest.run("systemctl restart appfwd", check=True, timeout=SECONDS)
+    """Have the daemon end itself in the next change, at a moment such as `after 2`."""
+    guest.run(_KEEPS, check=True)  # no act of the change before is to come
+    guest.write(MOMENT, moment)
 
 
 def disarm(firewall: Firewall) -> None:

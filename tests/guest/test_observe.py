@@ -70,8 +70,9 @@ def test_a_trial_goes_back_though_the_daemon_is_killed(firewall: Firewall, guest
 
 
 def test_a_guard_on_trial_stays_when_it_is_confirmed(firewall: Firewall, guest: Guest) -> None:
-    firewall.ctl("guard", "--for", "5s", f"{SERVER}:80")
-    firewall.ctl("confirm")
+    trial = ("Guard", "sa{sv}", f"{SERVER}:80", "1", "for", "i", "8")
+    firewall.call(*trial)
+    firewall.call("Confirm", "a{sv}", "0")  # without the start of a program, which may take longer
     firewall.ctl("guard", "--for", "5s", f"{SERVER}:81")
     until(lambda: len(firewall.entries()) == 1)
     assert guest.probe.reach("mozilla_t", (SERVER, 80)) == "ECONNREFUSED"

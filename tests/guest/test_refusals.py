@@ -23,10 +23,18 @@ def guest(firewall: Firewall) -> Guest:
     return firewall.guest
 
 
+@pytest.fixture(scope="module")
+def before(firewall: Firewall, guest: Guest) -> tuple[set[tuple[str, ...]], str]:
+    """Return what is held and in force before the first test."""
+    assert guest is firewall.guest
+    return firewall.entries(), firewall.table()
+
+
 @pytest.fixture(autouse=True)
-def state(firewall: Firewall, guest: Guest) -> Iterator[None]:
+def state(
+    firewall: Firewall, guest: Guest, before: tuple[set[tuple[str, ...]], str]
+) -> Iterator[None]:
     """Hold that whatever a test asked for was refused without a trace."""
-    before = (firewall.entries(), firewall.table())
     yield
     assert (firewall.entries(), firewall.table()) == before
     assert guest.run("systemctl is-active appfwd").out == "active\n"

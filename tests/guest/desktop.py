@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 FILES = HERE / "lab/desktop"
 INSIDE = "/usr/lib/appfwd-lab/desktop"
 SECONDS = 120.0
-PATIENCE = 30.0
+PATIENCE = 90.0
 #: Runs a program in a control group; logind takes it for one of that session.
 JOIN = 'echo $$ > "$0" && exec setpriv --reuid="$1" --regid="$1" --init-groups -- "${@:2}"'
 INSTALL = f"""

@@ -66,7 +66,7 @@ def lookups_of(guest: Guest, socket: ProbeSocket, *, times: int) -> int:
 
 def goes_on(socket: ProbeSocket) -> None:
     """Hold that a flow goes on that had been cut, and take what comes of the time before."""
-    assert socket.echo(seconds=20).ok
+    assert socket.echo(seconds=90).ok
     while socket.receive(seconds=0.5).ok:
         pass
 

@@ -8,7 +8,7 @@ from .story import Command, Try, told
 
 STORY = list(told(ROOT / "docs/bridge.md"))
 #: Records take a moment from the kernel to the daemon.
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 def test_the_story_has_what_it_should() -> None:

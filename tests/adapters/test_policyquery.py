@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -320,3 +322,30 @@ def test_an_answer_has_each_set_once(tmp_path: Path) -> None:
     expected = ("", "a", "ab", "abc", "ac", "c", "k", "kc")
     assert len(sets) == len(set(sets))
     assert set(sets) == {sets[answer["domains"]], *(_who(letters).send for letters in expected)}
+
+
+def imported(words: str, *, path: Path | None = None) -> str:
+    """Return what a fresh interpreter says after it imported the library."""
+    code = f"import sys; from appfwd.adapters import policyprogram as p; s = p._setools(); {words}"
+    paths = [str(one) for one in (path, Path(policyprogram.__file__).parents[2]) if one]
+    environment = {**os.environ, "PYTHONPATH": ":".join(paths)}
+    argv = [sys.executable, "-c", code]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_only_the_reader_of_the_library_is_imported() -> None:
+    assert (
+        imported("print(s.__name__, 'setools.dta' in sys.modules)") == "setools.policyrep False\n"
+    )
+
+
+@pytest.mark.parametrize("reader", [None, "from setools import whole\n"])
+def test_a_library_whose_reader_needs_the_rest_is_imported_whole(
+    tmp_path: Path, reader: str | None
+) -> None:
+    (tmp_path / "setools").mkdir()
+    package = "whole = True\nclass PortconRange: MIN = 1\n"
+    (tmp_path / "setools/__init__.py").write_text(package)
+    if reader is not None:
+        (tmp_path / "setools/policyrep.py").write_text(reader)
+    assert imported("print(s.whole, s.PortconRange.MIN)", path=tmp_path) == "True 0\n"

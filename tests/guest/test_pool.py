@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from .firewall import SECONDS, Firewall
+from .firewall import MANAGER, SECONDS, Firewall
 from .lab.guest import Guest
 from .lab.store import Snapshot, restore
 from .place import HOST, PLACE, PORT, holds, only_mozilla
@@ -159,7 +159,7 @@ def test_a_domain_outside_never_gets_in_while_audiences_come_and_go(
     firewall.guard(PLACE)
     firewall.guard(OTHER)
     changes = "\n".join(
-        f"for d in {' '.join(pair)}; do busctl call org.appfwd1 /org/appfwd1 org.appfwd1.Manager "
+        f"for d in {' '.join(pair)}; do busctl --timeout={SECONDS:.0f} call {' '.join(MANAGER)} "
         f"{verb} 'ssa{{sv}}' $d {place} 0 >/dev/null || echo failed; done"
         for pair, place in [
             (("mozilla_t", "named_t"), PLACE),
@@ -168,13 +168,16 @@ def test_a_domain_outside_never_gets_in_while_audiences_come_and_go(
         ]
         for verb in ("Grant", "Revoke")
     )
-    guest.write("/root/changes.sh", f"for n in 1 2 3 4 5; do\n{changes}\ndone\n".encode())
+    guest.write("/root/changes.sh", f"for n in 1 2 3; do\n{changes}\ndone\n".encode())
     guest.run("systemd-run --unit=changes sh /root/changes.sh", check=True)
-    passed = 0
+    passed = bursts = 0
     while guest.run("systemctl is-active changes").out.strip() == "active":
         for fresh in (False, True):
             passed += guest.probe.burst("irc_t", (HOST, PORT), 200, fresh=fresh).passed
+        bursts += 1
+        time.sleep(1)  # the one processor is the daemon's too, which hears of each try
     assert passed == 0
+    assert bursts > 10
     assert "failed" not in guest.run("journalctl -u changes").out
 
 

@@ -223,7 +223,7 @@ def _reader() -> Any:
     """Import setools.policyrep alone; None where it cannot do without the rest of its package.
 
     The analyses that the package imports, and a library of graphs for them, take three quarters of
-    the time that the program needs for a small policy.
+    the import's time.
     """
     package = importlib.util.find_spec("setools")
     if package is None:

@@ -168,7 +168,7 @@ def test_a_domain_outside_never_gets_in_while_audiences_come_and_go(
         ]
         for verb in ("Grant", "Revoke")
     )
-    guest.write("/root/changes.sh", f"for n in 1 2 3; do\n{changes}\ndone\n".encode())
+    guest.write("/root/changes.sh", f"for n in 1 2 3 4 5; do\n{changes}\ndone\n".encode())
     guest.run("systemd-run --unit=changes sh /root/changes.sh", check=True)
     passed = bursts = 0
     while guest.run("systemctl is-active changes").out.strip() == "active":

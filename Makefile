@@ -115,7 +115,7 @@ test: lint
 	$(call need,$(TEST_TOOLS))
 	@$(PYTHON) -m tests.guest & guest=$$!; failed=; \
 	$(PYTEST) -n $$(($(JOBS) + 1)) --dist loadfile --ignore=tests/guest || failed=1; \
-	wait $$guest || exit 1; \
+	wait $$guest || echo "making a guest failed: the tests that need it try again"; \
 	$(PYTEST) -n $(JOBS) --dist loadfile tests/guest || failed=1; \
 	[ -z "$$failed" ]
 

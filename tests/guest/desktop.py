@@ -22,8 +22,8 @@ from .lab.store import Snapshot, derive
 HERE = Path(__file__).parent
 FILES = HERE / "lab/desktop"
 INSIDE = "/usr/lib/appfwd-lab/desktop"
-SECONDS = 120.0
-PATIENCE = 90.0
+SECONDS = 300.0
+PATIENCE = 240.0
 #: Runs a program in a control group; logind takes it for one of that session.
 JOIN = 'echo $$ > "$0" && exec setpriv --reuid="$1" --regid="$1" --init-groups -- "${@:2}"'
 INSTALL = f"""
@@ -36,6 +36,12 @@ until test -S /run/user/{uid}/screen/reader; do
     systemctl --quiet is-active {unit} || exit 1
     sleep 0.2
 done
+"""
+#: What tells why a session did not come up; its processes are in a unit of logind's.
+WHY = """
+systemctl --no-pager status {unit} "user@*" "session-*"
+systemctl --no-pager list-jobs; loginctl --no-pager; ps -eo pid,stat,time,args
+journalctl --no-pager --lines=100
 """
 
 
@@ -73,7 +79,7 @@ class Desktop:
         login += [f"--setenv={name}={value}" for name, value in about.items()]
         guest.run([*login, "bash", f"{INSIDE}/session.sh"], check=True)
         came = guest.run(WAIT.format(uid=PEOPLE[user], unit=unit), timeout=SECONDS)
-        assert came.rc == 0, guest.run(f"journalctl --no-pager -u {unit} _UID={PEOPLE[user]}").out
+        assert came.rc == 0, (came, guest.run(WHY.format(unit=unit)).out)
         made = cls.find(guest, user)
         made.activate()
         return made

@@ -40,13 +40,13 @@ def served(guest: Guest, domain: str, target: tuple[str, int]) -> str:
 
 def instead_of_sshd(guest: Guest, domain: str) -> str:
     """Return what becomes of a connection from `peer` to a domain that has taken sshd's port."""
-    guest.run("systemctl stop ssh", check=True, timeout=60)
+    guest.run("systemctl stop ssh", check=True)
     return served(guest, domain, (OURS, 22))
 
 
 def at_the_stub(guest: Guest, domain: str) -> str:
     """Return what becomes of a datagram to systemd-resolved's stub."""
-    guest.run("systemctl start systemd-resolved", check=True, timeout=60)
+    guest.run("systemctl start systemd-resolved", check=True)
     return send(guest, domain, (STUB, 53))
 
 

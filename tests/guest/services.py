@@ -20,7 +20,7 @@ LAN_PEER = "10.9.3.1"
 FAR, FAR6, FAR_MTU = "10.9.4.2", "fd09:4::2", 1300
 #: A name that dnsmasq knows.
 NAME = "web.lab.test"
-SECONDS = 60.0
+SECONDS = 180.0
 POLL_SECONDS = 0.3
 
 _SSH = (

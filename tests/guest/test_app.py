@@ -27,7 +27,7 @@ def granted(firewall: Firewall) -> list[str]:
 
 
 def test_a_service_is_granted_by_its_program(firewall: Firewall, guest: Guest) -> None:
-    guest.run("systemctl start systemd-resolved", check=True, timeout=60)
+    guest.run("systemctl start systemd-resolved", check=True)
     pid = guest.run("systemctl show -P MainPID systemd-resolved", check=True).out.strip()
     domain = guest.run(f"cat /proc/{pid}/attr/current", check=True).out.split(":")[2]
     done = firewall.ctl("grant", "--app", SERVICE, PLACE)

@@ -8,7 +8,7 @@ from .lab.guest import Guest
 from .place import HOST, PORT, holds, only_mozilla
 
 #: A policy load here costs about 12 s, and repairing costs another.
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:

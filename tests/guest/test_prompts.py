@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from .desktop import Desktop, desktop_snapshot
-from .firewall import SECONDS, Firewall
+from .firewall import MANAGER, SECONDS, Firewall
 from .lab.cache import content_key
 from .lab.guest import Guest
 from .lab.store import Snapshot, derive, restore
@@ -153,7 +153,7 @@ def test_another_session_is_active_and_its_person_is_asked(place: Place) -> None
     place.alice.switch_to(place.bob)
     shown(place.bob, summary)
     until(lambda: not place.alice.notifications())
-    busctl = ["busctl", "call", "org.appfwd1", "/org/appfwd1", "org.appfwd1.Manager", "Answer"]
+    busctl = ["busctl", f"--timeout={SECONDS:.0f}", "call", *MANAGER, "Answer"]
     direct = place.alice.run([*busctl, "ssa{sv}", row["id"], "allow", "0"], timeout=SECONDS)
     assert "not authorised" in direct.err
     assert place.reach(PORT + 2) != "ok"

@@ -41,13 +41,13 @@ class Desktop:
     def shown(self, count: int, buttons: int = 4) -> list[dict[str, Any]]:
         """Return the notifications, once so many have all of their buttons."""
 
-        def ready() -> bool:
-            rows = json.loads(self.do("shown"))
-            return len(rows) == count and all(len(row["buttons"]) == buttons for row in rows)
-
-        wait(ready)
-        rows: list[dict[str, Any]] = json.loads(self.do("shown"))
-        return rows
+        end = time.monotonic() + PATIENCE
+        while True:
+            rows: list[dict[str, Any]] = json.loads(self.do("shown"))
+            if len(rows) == count and all(len(row["buttons"]) == buttons for row in rows):
+                return rows
+            assert time.monotonic() < end, rows
+            time.sleep(0.02)
 
 
 def wait(holds: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from appfwd.bus.members import BUS_NAME, INTERFACE, PATH
 from tests.bus.wire import Message, MessageFlag, MessageType, Unmarshaller, Variant
 
 #: Longest wait for anything (seconds); reached only where something hangs.
-PATIENCE = 30.0
+PATIENCE = 120.0
 PROPERTIES = "org.freedesktop.DBus.Properties"
 DRIVER = {
     "destination": "org.freedesktop.DBus",

@@ -21,7 +21,7 @@ from tests.bus.running import Daemon
 from tests.bus.samples import ASKED, uid_for
 from tests.cli.conftest import MODULE, Run
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 QUESTION = "mozilla_t (probably curl) wants to reach 10.0.0.80:443/tcp"
 
 

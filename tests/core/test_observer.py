@@ -20,7 +20,7 @@ from appfwd.model.destination import Direction, parse_destination
 from appfwd.model.observation import Observation, Seen
 
 NOW = 2000.0
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def text(

@@ -18,11 +18,12 @@ that we send the other way about, for our answer. (Not UDP: whoever may bind suc
 reach any peer as if it answered.)
 
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
-first the protocol, then what is observed, then the baseline by protocol and by port, then cells
-that are not guarded, then guards of the end that was not asked for, then guards of the destination
-itself; of each the points, in maps without intervals, after the cells below them (of the last
-before them: those are then not looked up). A map of cells that lie in a few ranges is looked up for
-addresses in those alone (appfwd.core.spans).
+first the protocol, then what is observed, then the baseline by protocol and by port (of what is
+sure, which is TCP, by port or else by protocol), then cells that are not guarded, then guards of
+the end that was not asked for, then guards of the destination itself; of each the points, in maps
+without intervals, after the cells below them (of the last before them: those are then not looked
+up). A map of cells that lie in a few ranges is looked up for addresses in those alone
+(appfwd.core.spans).
 """
 
 from __future__ import annotations
@@ -191,6 +192,19 @@ class Layout:
             if name.protocol is not None:
                 yield (protocol_is(name.protocol), label_from(name, ct(*port)), COUNTER)
 
+    def by_line_of_tcp(
+        self, direction: Direction, port: tuple[str, str], then: str
+    ) -> Iterator[Rule]:
+        """Look up the baseline of TCP, its single ports first, and go on to a chain."""
+        for exact in (True, False):
+            name = LineMap(direction, _TCP, exact)
+            if name in self.lines:
+                yield (label_from(name, ct(*port)), COUNTER, goto(then))
+        name = LineMap(direction, None)
+        if name in self.lines:
+            yield (label_from(name, ct("protocol")), COUNTER)
+        yield (goto(then),)
+
     def by_tuple(
         self, direction: Direction, end: End, *when: Expr, guard: bool = True
     ) -> Iterator[Rule]:
@@ -261,21 +275,20 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
     our_port = (_HAS_PORTS, outside(ct("proto-src", "original"), layout.ephemeral))
     in_guards = list(layout.by_tuple(_IN, _OUR_PORT_OUT, *our_port))
     out_guards = list(layout.by_tuple(_OUT, _PEER_PORT_IN))
-    out_found = [
-        *layout.by_line(_OUT, _TARGET_OUT.port),
-        *layout.by_tuple(_OUT, _TARGET_OUT, guard=False),
-    ]
-    in_found = [
-        *layout.by_line(_IN, _TARGET_IN_NAT.port),
-        *layout.by_tuple(_IN, _TARGET_IN, guard=False),
-    ]
+    out_open = list(layout.by_tuple(_OUT, _TARGET_OUT, guard=False))
+    in_open = list(layout.by_tuple(_IN, _TARGET_IN, guard=False))
+    out_found = [*layout.by_line(_OUT, _TARGET_OUT.port), *out_open]
+    in_found = [*layout.by_line(_IN, _TARGET_IN_NAT.port), *in_open]
     chains: dict[str, list[Rule]] = {
         "out_nat": list(layout.by_tuple(_OUT, _TARGET_OUT_NAT, DNAT)),
         "in_nat": list(layout.by_tuple(_IN, _TARGET_IN_NAT, DNAT)),
         "out_guards": list(layout.by_target(_OUT, _TARGET_OUT, "out_nat")),
         "in_guards": list(layout.by_target(_IN, _TARGET_IN, "in_nat")),
-        "out_sure": [*out_found, (goto("out_guards"),)],
-        "in_sure": [*in_found, (goto("in_guards"),)],
+        "out_cells": [*out_open, (goto("out_guards"),)],
+        "in_cells": [*in_open, (goto("in_guards"),)],
+        # What is sure is TCP.
+        "out_sure": list(layout.by_line_of_tcp(_OUT, _TARGET_OUT.port, "out_cells")),
+        "in_sure": list(layout.by_line_of_tcp(_IN, _TARGET_IN_NAT.port, "in_cells")),
     }
     # A helper's child begins with its parent's `ct secmark`.
     out_flow: list[Rule] = [(NOT_EXPECTED, IS_SURE, goto("out_sure"))]
@@ -323,8 +336,9 @@ def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Ru
         kept_by = OUTPUT_KEPT if original is _OUT else INPUT_KEPT
         yield entry_rule(kept_by, complete=layout.complete)
     keeps_new = original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen
-    kept = (*came(complete=layout.complete), jump(OUTPUT_NEW)) if keeps_new else ()
-    yield (NEW, SYN_ALONE, MAKE_SURE, *kept)
+    if keeps_new:
+        yield (NEW, SYN_ALONE, *came(complete=layout.complete), jump(OUTPUT_NEW))
+    yield (NEW, SYN_ALONE, MAKE_SURE)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))
     if original in layout.seen:

@@ -44,6 +44,7 @@ from appfwd.core.expressions import (
     ACCEPT,
     IS_SURE,
     NOT_EXPECTED,
+    RETURN,
     SURE,
     UNLABELLED,
     Expr,
@@ -115,9 +116,12 @@ def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
             _keep(outward, bit, _ORIGINAL),
             _keep(inward, bit, _REPLY),
         ),
+        # What returns is made sure and looked up as ever; what is kept has that bit in its word.
         OUTPUT_NEW: (
+            (_FORESEEN, RETURN),
+            (_LOOPBACK, RETURN),
             (jump("out_sure"),),
-            *_NOT_KEPT,
+            (_HIGH, RETURN),
             _keep(outward | SURE, bit),
         ),
         INPUT_KEPT: (
@@ -181,9 +185,8 @@ _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
 #: What keeps no label. A helper's child is related, but one that clashed in a queue may be new with
 #: the entry of another (__nf_conntrack_update, nf_conntrack_core.c).
-_NOT_KEPT: tuple[Rule, ...] = (
-    (match(ct("status"), "expected", "in"), ACCEPT),
-    (match(meta("oif"), "lo"), ACCEPT),
-    (match(masked(_SECMARK, _REST), 0, "!="), ACCEPT),
-)
+_FORESEEN = match(ct("status"), "expected", "in")
+_LOOPBACK = match(meta("oif"), "lo")
+_HIGH = match(masked(_SECMARK, _REST), 0, "!=")
+_NOT_KEPT: tuple[Rule, ...] = ((_FORESEEN, ACCEPT), (_LOOPBACK, ACCEPT), (_HIGH, ACCEPT))
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

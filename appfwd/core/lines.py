@@ -1,8 +1,9 @@
 """Labels by protocol and port alone: disjoint segments of the service line, and their maps.
 
 A map for each protocol with ports costs a packet a fifth of what one map of both would. What a
-protocol's ports mostly get stands in a map by protocol, looked up first, so that the maps of ports
-hold only what differs.
+protocol's ports mostly get stands in a map by protocol, so that the maps of ports hold only what
+differs. Most of that are ports by themselves: they are in a map without intervals, which costs a
+packet half as much as one with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from appfwd.model.services import (
     Interval,
 )
 
-_BY_PROTOCOL = "proto"
+_BY_PROTOCOL, _EXACT = "proto", "_exact"
 
 
 @dataclass(frozen=True, order=True)
@@ -39,14 +40,18 @@ class Segment:
 
 
 class LineMap(NamedTuple):
-    """Which map: by direction, and of a protocol's ports or (None) of protocols."""
+    """Which map: by direction, and of a protocol's ports or (None) of protocols.
+
+    ``exact`` are those of single ports, without intervals. A port is in one map of its protocol.
+    """
 
     direction: Direction
     protocol: int | None
+    exact: bool = False
 
     def __str__(self) -> str:
         kind = _BY_PROTOCOL if self.protocol is None else PROTOCOL_NAMES[self.protocol]
-        return f"{self.direction.value}_{kind}"
+        return f"{self.direction.value}_{kind}{_EXACT if self.exact else ''}"
 
     @classmethod
     def parse(cls, text: str) -> LineMap:
@@ -56,8 +61,12 @@ class LineMap(NamedTuple):
             ValueError, KeyError: there is no such map.
 
         """
-        direction, _, kind = text.partition("_")
-        return cls(Direction(direction), None if kind == _BY_PROTOCOL else PROTOCOLS[kind])
+        direction, _, kind = text.removesuffix(_EXACT).partition("_")
+        protocol = None if kind == _BY_PROTOCOL else PROTOCOLS[kind]
+        name = cls(Direction(direction), protocol, text.endswith(_EXACT))
+        if name.exact and protocol is None:
+            raise ValueError(text)
+        return name
 
 
 Elements = Mapping[Interval, str]
@@ -75,9 +84,10 @@ def lines_of(
         label = _usual(parts)
         if label is not None:
             usual.append((protocol, label))
-        different = {ports: name for ports, name in parts if name != label}
-        if different:
-            lines[LineMap(direction, protocol)] = different
+        for ports, name in parts:
+            if name != label:
+                one = LineMap(direction, protocol, ports.first == ports.last)
+                lines.setdefault(one, {})[ports] = name
     if usual:
         points = ((Interval(protocol, protocol), label) for protocol, label in usual)
         lines[LineMap(direction, None)] = dict(_joined(points))
@@ -91,8 +101,9 @@ def segments_of(direction: Direction, lines: Lines) -> tuple[Segment, ...]:
     found: list[tuple[Interval, str]] = []
     for protocol in range(LAST_PROTOCOL + 1):
         start = protocol * PORTS
-        elements = lines.get(LineMap(direction, protocol), {})
-        for ports, label in _filled(sorted(elements.items()), usual.get(protocol)):
+        maps = (lines.get(LineMap(direction, protocol, exact), {}) for exact in (False, True))
+        elements = sorted(element for one in maps for element in one.items())
+        for ports, label in _filled(elements, usual.get(protocol)):
             found.append((Interval(start + ports.first, start + ports.last), label))
     return tuple(Segment(services, label) for services, label in _joined(found))
 

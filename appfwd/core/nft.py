@@ -148,7 +148,7 @@ def map_form(name: MapName | LineMap) -> Json:
     else:
         kind = [_ADDRESS_TYPES[name.family], "inet_proto", "inet_service"]
     form: dict[str, Any] = {"type": kind, "map": "secmark"}
-    if _is_of_points(name):
+    if name.exact:
         return form
     return {**form, "flags": ["interval"]}
 
@@ -180,7 +180,7 @@ def _held(table: Table) -> dict[str, _Held]:
         write = partial(_encode_point, name.family)
         found[str(name)] = _Held(map_form(name), points, write, slow=False)
     for line, intervals in table.lines.items():
-        found[str(line)] = _Held(map_form(line), intervals, _of, slow=True)
+        found[str(line)] = _Held(map_form(line), intervals, _of, slow=not line.exact)
     return dict(sorted(found.items()))
 
 

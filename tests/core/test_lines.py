@@ -86,7 +86,7 @@ def test_where_contexts_overlap_the_first_counts() -> None:
 
 def test_maps_of_ports_hold_only_what_differs_from_the_protocol() -> None:
     lines = lines_of(Direction.OUT, baseline_of(baseline_policy()).of(Direction.OUT))
-    assert lines[LineMap(Direction.OUT, 6)] == {Interval(80, 80): "p_client_packet_t"}
+    assert lines[LineMap(Direction.OUT, 6, exact=True)] == {Interval(80, 80): "p_client_packet_t"}
     protocols = lines[LineMap(Direction.OUT, None)]
     assert protocols[Interval(1, 1)] == protocols[Interval(58, 58)] == "icmp_packet_t"
     assert protocols[Interval(2, 57)] == "client_packet_t"

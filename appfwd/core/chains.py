@@ -35,6 +35,7 @@ from typing import NamedTuple
 from appfwd.core.expressions import (
     COUNTER,
     DNAT,
+    ESTABLISHED,
     IS_SURE,
     LOCAL,
     MAKE_SURE,
@@ -43,6 +44,7 @@ from appfwd.core.expressions import (
     NO_IPSEC,
     NOT_EXPECTED,
     SYN_ALONE,
+    UNLABELLED,
     Expr,
     Rule,
     among,
@@ -59,7 +61,17 @@ from appfwd.core.expressions import (
     payload,
     protocol_is,
 )
-from appfwd.core.keeping import INPUT_KEPT, OUTPUT_KEPT, OUTPUT_NEW, came, entry_rule, kept_rules
+from appfwd.core.keeping import (
+    INPUT,
+    INPUT_KEPT,
+    INPUT_LOOKUP,
+    KEPT,
+    OUTPUT,
+    OUTPUT_KEPT,
+    OUTPUT_LOOKUP,
+    OUTPUT_NEW,
+    kept_rules,
+)
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import MARK, MARK_NEW, SeenSet, chain_of, mark_rules, seen_rules
 from appfwd.model.addresses import AddressRange, Family
@@ -259,15 +271,23 @@ def build(layout: Layout) -> dict[str, Chain]:
             chains[name] = Chain(mark_rules(name))
     for direction in sorted(layout.seen, key=lambda d: d.value):
         chains[chain_of(direction)] = Chain(seen_rules(direction))
+    chains[OUTPUT_LOOKUP] = Chain(tuple(_of_hook(layout, _OUT, _IN)))
+    chains[INPUT_LOOKUP] = Chain(tuple(_of_hook(layout, _IN, _OUT)))
+    kept = kept_rules(0, complete=layout.complete)
     if layout.looks_up():
-        chains |= {name: Chain(rules) for name, rules in kept_rules(0).items()}
+        chains |= {name: Chain(kept[name]) for name in KEPT}
     return chains | {
-        "output": Chain(tuple(_entry(layout, _OUT, _IN)), Base("output", PAST_DNAT)),
-        "input": Chain(tuple(_entry(layout, _IN, _OUT)), Base("input", MANGLE)),
+        OUTPUT: Chain(kept[OUTPUT], Base("output", PAST_DNAT)),
+        INPUT: Chain(kept[INPUT], Base("input", MANGLE)),
         "clear": Chain(
             ((LOCAL, NO_IPSEC, label(layout.unlabeled)),), Base("postrouting", PAST_SELINUX)
         ),
     }
+
+
+def is_complete(chains: Mapping[str, Chain]) -> bool:
+    """Tell whether chains of flows that keep their label were built of a complete layout."""
+    return all(UNLABELLED not in rule for rule in chains[OUTPUT_LOOKUP].rules)
 
 
 def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
@@ -330,14 +350,13 @@ def _stray(layout: Layout, direction: Direction, peer: str, far: str, near: str)
     yield from layout.by_header(_OUT, peer, far)
 
 
-def _entry(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
-    """Yield the rules of a base chain that labels; ``original``: who opened what it opens."""
+def _of_hook(layout: Layout, original: Direction, reply: Direction) -> Iterator[Rule]:
+    """Yield what a base chain goes on to; ``original``: who opened what it opens."""
+    came = () if layout.complete else (UNLABELLED,)
     if layout.looks_up():
-        kept_by = OUTPUT_KEPT if original is _OUT else INPUT_KEPT
-        yield entry_rule(kept_by, complete=layout.complete)
-    keeps_new = original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen
-    if keeps_new:
-        yield (NEW, SYN_ALONE, *came(complete=layout.complete), jump(OUTPUT_NEW))
+        yield (ESTABLISHED, *came, jump(OUTPUT_KEPT if original is _OUT else INPUT_KEPT))
+    if original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen:
+        yield (NEW, SYN_ALONE, *came, jump(OUTPUT_NEW))
     yield (NEW, SYN_ALONE, MAKE_SURE)
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))

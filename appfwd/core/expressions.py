@@ -122,6 +122,7 @@ RETURN: Expr = {"return": None}
 #: right), and compiles it to one.
 UNLABELLED = match({"^": [meta("secmark"), 0]}, 0)
 COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
+ESTABLISHED = match(ct("state"), "established")
 NEW = match(ct("state"), "new")
 NO_ENTRY = match(ct("state"), ["invalid", "untracked"], "in")
 DNAT = match(ct("status"), "dnat", "in")

@@ -7,7 +7,7 @@ in which it was found, and by which of the two lookups (for what we opened, or f
 A word of another epoch, or of the other lookup, is as good as none.
 
 Whatever changes the table ends the epoch in its own transaction: the chains :data:`KEPT`, which are
-all that read or write words, are empty after it. The next epoch begins with a transaction of its
+all that read or write words, do neither after it. The next epoch begins with a transaction of its
 own, once the table has come to rest, and has a number that none before it had since the machine was
 booted. So a label that was found in other maps is in a word of another number, whoever wrote it and
 when: a packet that is still on its way under the old rules, on another processor, may write its
@@ -39,18 +39,20 @@ do: such flows are looked up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from appfwd.core.expressions import (
     ACCEPT,
+    ESTABLISHED,
     IS_SURE,
     NOT_EXPECTED,
     RETURN,
     SURE,
-    UNLABELLED,
     Expr,
     Rule,
     ct,
     direction_is,
+    goto,
     jump,
     masked,
     match,
@@ -58,10 +60,16 @@ from appfwd.core.expressions import (
     put,
 )
 
-#: Chains of established flows, by hook. They take a packet's label from its flow, and that of what
-#: we send looks it up and keeps it. They have rules while an epoch lasts, and none between two.
-#: The third does so for what begins with a SYN of ours.
-KEPT = OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = "output_kept", "input_kept", "output_new"
+#: The base chains, and where they go on to: the lookups.
+OUTPUT, INPUT, OUTPUT_LOOKUP, INPUT_LOOKUP = "output", "input", "output_lookup", "input_lookup"
+#: Chains that say otherwise while an epoch lasts. A packet of an established flow takes its label
+#: from the flow: in the base chains themselves, since a jump costs each packet a tenth of what all
+#: of this costs; or in the chains of its hook, if it comes to them without a label. What we send
+#: then looks it up and keeps it, in the last for what begins with a SYN of ours.
+KEPT = OUTPUT, INPUT, OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = (
+    *(OUTPUT, INPUT),
+    *("output_kept", "input_kept", "output_new"),
+)
 
 _LABEL_BITS = 13
 _INWARD = 1 << _LABEL_BITS
@@ -95,98 +103,119 @@ def number_at(uptime: float) -> int:
     return 0
 
 
-def kept_rules(number: int) -> Mapping[str, tuple[Rule, ...]]:
-    """Return the rules of the chains :data:`KEPT` in an epoch; none for 0."""
+def kept_rules(number: int, *, complete: bool) -> Mapping[str, tuple[Rule, ...]]:
+    """Return the rules of the chains :data:`KEPT` in an epoch, or between two (0).
+
+    ``complete``: whether every lookup finds something, so that it matters to none what came.
+    """
+    rest: dict[str, tuple[Rule, ...]] = {
+        OUTPUT: ((goto(OUTPUT_LOOKUP),),),
+        INPUT: ((goto(INPUT_LOOKUP),),),
+    }
     if not number:
-        return dict.fromkeys(KEPT, ())
-    bank, epoch = divmod(number - 1, OF_BANK)
-    bit = BITS[bank - 1] if bank else None
-    outward = epoch + 1 << _EPOCH
-    inward = outward | _INWARD
+        return {**rest, **dict.fromkeys((OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW), ())}
+    words = _Words.of(number)
+    sent, received = words.sent(), words.received()
+    if complete:
+        rest[OUTPUT] = (*((ESTABLISHED, *rule) for rule in sent), *rest[OUTPUT])
+        rest[INPUT] = (*((ESTABLISHED, *rule) for rule in received), *rest[INPUT])
+        sent = received = ()
     return {
-        OUTPUT_KEPT: (
-            _taken(_ORIGINAL, outward, bit),
-            _taken(_REPLY, inward, bit),
-            _NOT_TAKEN,
-            (_ORIGINAL, jump("out_flow")),
-            (_REPLY, jump("in_flow")),
-            *_NOT_KEPT,
-            _keep(outward | SURE, bit, _ORIGINAL, IS_SURE),
-            _keep(inward | SURE, bit, _REPLY, IS_SURE),
-            _keep(outward, bit, _ORIGINAL),
-            _keep(inward, bit, _REPLY),
-        ),
-        # What returns is made sure and looked up as ever; what is kept has that bit in its word.
-        OUTPUT_NEW: (
-            (_FORESEEN, RETURN),
-            (_LOOPBACK, RETURN),
-            (jump("out_sure"),),
-            (_HIGH, RETURN),
-            _keep(outward | SURE, bit),
-        ),
-        INPUT_KEPT: (
-            _taken(_REPLY, outward, bit),
-            _taken(_ORIGINAL, inward, bit),
-            _NOT_TAKEN,
-        ),
+        **rest,
+        OUTPUT_KEPT: (*sent, _NOT_TAKEN, *words.kept()),
+        INPUT_KEPT: (*received, _NOT_TAKEN),
+        OUTPUT_NEW: words.new(),
     }
 
 
-def number_of(rules: Mapping[str, Iterable[Rule]]) -> int:
-    """Return the number of the epoch that the chains :data:`KEPT` have; 0 where they are empty.
+class _Words(NamedTuple):
+    """The words of an epoch, without labels, and the bit of its bank."""
+
+    outward: int
+    inward: int
+    bit: int | None
+
+    @classmethod
+    def of(cls, number: int) -> _Words:
+        bank, epoch = divmod(number - 1, OF_BANK)
+        outward = epoch + 1 << _EPOCH
+        return cls(outward, outward | _INWARD, BITS[bank - 1] if bank else None)
+
+    def sent(self) -> tuple[Rule, ...]:
+        """Label what we send by its flow's word."""
+        return self._taken(_ORIGINAL, self.outward), self._taken(_REPLY, self.inward)
+
+    def received(self) -> tuple[Rule, ...]:
+        """Label what comes by its flow's word."""
+        return self._taken(_REPLY, self.outward), self._taken(_ORIGINAL, self.inward)
+
+    def kept(self) -> tuple[Rule, ...]:
+        """Look a packet that we send up, and keep what was found."""
+        return (
+            (_ORIGINAL, jump("out_flow")),
+            (_REPLY, jump("in_flow")),
+            *((what, ACCEPT) for what in _NOT_KEPT),
+            self._keep(self.outward | SURE, _ORIGINAL, IS_SURE),
+            self._keep(self.inward | SURE, _REPLY, IS_SURE),
+            self._keep(self.outward, _ORIGINAL),
+            self._keep(self.inward, _REPLY),
+        )
+
+    def new(self) -> tuple[Rule, ...]:
+        """Do so with a SYN. What returns is made sure, and looked up as ever."""
+        foreseen, loopback, high = _NOT_KEPT
+        return (
+            (foreseen, RETURN),
+            (loopback, RETURN),
+            (jump("out_sure"),),
+            (high, RETURN),
+            self._keep(self.outward | SURE),
+        )
+
+    def _taken(self, way: Expr, word: int) -> Rule:
+        """Label by a word of this epoch, lookup and way; what is left of another is no label."""
+        # A parent's word goes with its bit, which a child has not.
+        own = NOT_EXPECTED if self.bit is None else match(ct("label"), self.bit, "in")
+        left = put(_SECMARK, {"^": [masked(ct("secmark"), SURE - 1), word]})
+        return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
+
+    def _keep(self, word: int, *when: Expr) -> Rule:
+        # The bit last: where it is seen, so is a word.
+        bits = () if self.bit is None else (put(ct("label"), self.bit),)
+        return (*when, put(ct("secmark"), {"|": [_SECMARK, word]}), *bits, ACCEPT)
+
+
+def number_of(rules: Mapping[str, Iterable[Rule]], *, complete: bool) -> int:
+    """Return the number of the epoch that the chains :data:`KEPT` have; 0 between two.
 
     Raises:
         ValueError: they are not as they are made here.
 
     """
     had = {name: tuple(rules.get(name, ())) for name in KEPT}
-    if not any(had.values()):
-        return 0
-    try:
-        _, word, *bit, _ = had[OUTPUT_KEPT][-2]  # of the original direction, not sure
-        bank = 1 + BITS.index(bit[0]["mangle"]["value"]) if bit else 0
-        number = bank * OF_BANK + (int(word["mangle"]["value"]["|"][-1]) >> _EPOCH)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(OUTPUT_KEPT) from error
-    if number < 1 or had != kept_rules(number):
+    number = _told_by(had[OUTPUT_KEPT]) if had[OUTPUT_KEPT] else 0
+    if number < 0 or had != kept_rules(number, complete=complete):
         raise ValueError(OUTPUT_KEPT)
     return number
 
 
-def entry_rule(kept: str, *, complete: bool) -> Rule:
-    """Return the first rule of a base chain: established packets take another way.
-
-    They come back where the flow keeps no label that holds: what we send only between two epochs.
-    ``complete``: whether every lookup finds something, so that it matters to none what came.
-    """
-    return (match(ct("state"), "established"), *came(complete=complete), jump(kept))
-
-
-def came(*, complete: bool) -> Rule:
-    """Return what a packet has to come with, so that its flow may keep its label."""
-    return () if complete else (UNLABELLED,)
-
-
-def _taken(way: Expr, word: int, bit: int | None) -> Rule:
-    """Label with the word of this epoch, lookup and way; what is left of another is no label."""
-    # A parent's word goes with its bit, which a child has not.
-    own = NOT_EXPECTED if bit is None else match(ct("label"), bit, "in")
-    left = put(_SECMARK, {"^": [masked(ct("secmark"), SURE - 1), word]})
-    return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
-
-
-def _keep(word: int, bit: int | None, *when: Expr) -> Rule:
-    # The bit last: where it is seen, so is a word.
-    bits = () if bit is None else (put(ct("label"), bit),)
-    return (*when, put(ct("secmark"), {"|": [_SECMARK, word]}), *bits, ACCEPT)
+def _told_by(kept: tuple[Rule, ...]) -> int:
+    """Return the number of the epoch that the words in :data:`OUTPUT_KEPT` are of."""
+    try:
+        _, word, *bit, _ = kept[-2]  # of the original direction, not sure
+        bank = 1 + BITS.index(bit[0]["mangle"]["value"]) if bit else 0
+        return bank * OF_BANK + (int(word["mangle"]["value"]["|"][-1]) >> _EPOCH)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(OUTPUT_KEPT) from error
 
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
 #: What keeps no label. A helper's child is related, but one that clashed in a queue may be new with
 #: the entry of another (__nf_conntrack_update, nf_conntrack_core.c).
-_FORESEEN = match(ct("status"), "expected", "in")
-_LOOPBACK = match(meta("oif"), "lo")
-_HIGH = match(masked(_SECMARK, _REST), 0, "!=")
-_NOT_KEPT: tuple[Rule, ...] = ((_FORESEEN, ACCEPT), (_LOOPBACK, ACCEPT), (_HIGH, ACCEPT))
+_NOT_KEPT = (
+    match(ct("status"), "expected", "in"),
+    match(meta("oif"), "lo"),
+    match(masked(_SECMARK, _REST), 0, "!="),
+)
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from appfwd.core.cells import Point
-from appfwd.core.chains import Base, Chain, MapName, map_named
+from appfwd.core.chains import Base, Chain, MapName, is_complete, map_named
 from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import UNLABELLED, Rule, among, match, meta
 from appfwd.core.keeping import KEPT, number_of
@@ -75,10 +76,9 @@ class _Decoder:
             ((kind, value),) = entry.items()
             if kind != "metainfo":
                 getattr(self, f"_on_{kind}")(value)
-        kept = {name: self._rules.pop(name, []) for name in KEPT}
         chains = {n: Chain(tuple(self._rules.get(n, ())), b) for n, b in self._bases.items()}
         maps = (self._maps, self._points, self._lines)
-        return Table(self._contexts, *maps, frozenset(self._sets), chains, number_of(kept))
+        return _between_epochs(Table(self._contexts, *maps, frozenset(self._sets), chains))
 
     def _on_table(self, value: Json) -> None:
         if _flags(value) not in (TABLE_FLAGS, ["persist"]):
@@ -116,6 +116,19 @@ class _Decoder:
         name = SeenSet.parse(value["name"])
         _hold_form(value, set_form(name))
         self._sets.add(name)
+
+
+def _between_epochs(listed: Table) -> Table:
+    """Return a table as it is between two epochs, with the number of the one that it is in."""
+    if not listed.keeps:
+        return listed
+    complete = is_complete(listed.chains)
+    number = number_of({name: listed.chains[name].rules for name in KEPT}, complete=complete)
+    chains = {
+        name: replace(chain, rules=listed.kept_rules(0).get(name, chain.rules))
+        for name, chain in listed.chains.items()
+    }
+    return replace(listed, chains=chains, keeping=number)
 
 
 def _hold_form(value: Json, form: Json) -> None:

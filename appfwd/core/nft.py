@@ -14,7 +14,7 @@ from appfwd.core.cells import Point
 from appfwd.core.chains import Base, MapName, map_named
 from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import address_span, span
-from appfwd.core.keeping import KEPT, kept_rules
+from appfwd.core.keeping import KEPT
 from appfwd.core.lines import LineMap
 from appfwd.core.seen import QUIET, SIZE, SeenSet
 from appfwd.core.table import FAMILY, TABLE, Table
@@ -75,8 +75,7 @@ def touched(commands: Iterable[Json]) -> Touched | None:
         ((verb, what),) = command.items()
         ((kind, value),) = what.items()
         if kind != "element":
-            of_keeping = verb == "flush" and value["name"] in KEPT
-            shape = shape or not (kind == "table" or of_keeping)
+            shape = shape or not (kind == "table" or _is_of_keeping(verb, kind, value))
             if kind == "table" and verb == "delete":
                 return None
         elif not _is_of_points(map_named(value["name"])):
@@ -87,6 +86,12 @@ def touched(commands: Iterable[Json]) -> Touched | None:
                 rows[repr(key)] = (key, label if verb == "add" else None)
     points = {name: tuple(rows.values()) for name, rows in found.items()}
     return Touched(points, frozenset(maps), shape)
+
+
+def _is_of_keeping(verb: str, kind: str, value: Json) -> bool:
+    if kind == "rule":
+        return value["chain"] in KEPT
+    return (verb, kind) == ("flush", "chain") and value["name"] in KEPT
 
 
 def same_maps(found: Table, wanted: Table, names: Collection[str]) -> bool:
@@ -108,16 +113,17 @@ def same_shape(found: Table, wanted: Table) -> bool:
     )
 
 
-def keep_commands(number: int) -> list[Json]:
+def keep_commands(table: Table, number: int) -> list[Json]:
     """Return the transaction with which an epoch begins, or ends (0); see appfwd.core.keeping."""
-    chains = [{**_WHERE, "name": name} for name in KEPT]
+    rules = table.kept_rules(number)
+    names = sorted(table.varying)
     return [
         _table("add"),
-        *({"flush": {"chain": chain}} for chain in chains),
+        *({"flush": {"chain": {**_WHERE, "name": name}}} for name in names),
         *(
             {"add": {"rule": {**_WHERE, "chain": name, "expr": list(rule)}}}
-            for name, rules in kept_rules(number).items()
-            for rule in rules
+            for name in names
+            for rule in rules[name]
         ),
     ]
 
@@ -192,12 +198,13 @@ def _difference(current: Table, wanted: Table) -> Iterator[Json]:
     had, goal = _held(current), _held(wanted)
     remade = frozenset(_remade(had, goal))
     sets_differ = current.sets != wanted.sets
+    ended = current.varying if current.keeping else frozenset()
     redo = {
         name
         for name in {*current.chains, *wanted.chains}
         if remade
         or sets_differ
-        or (current.keeping and name in KEPT)
+        or name in ended
         or current.chains.get(name) != wanted.chains.get(name)
     }
     yield from _drop_chains(current, wanted, redo)

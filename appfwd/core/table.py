@@ -12,7 +12,8 @@ from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Point
 from appfwd.core.chains import Chain, Layout, MapName
 from appfwd.core.elements import Elements, Key, Points
-from appfwd.core.keeping import OUTPUT_KEPT
+from appfwd.core.expressions import Rule
+from appfwd.core.keeping import OUTPUT_KEPT, kept_rules
 from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
 from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
@@ -56,6 +57,16 @@ class Table:
     def keeps(self) -> bool:
         """Tell whether flows may keep their labels."""
         return OUTPUT_KEPT in self.chains
+
+    def kept_rules(self, number: int) -> Mapping[str, tuple[Rule, ...]]:
+        """Return the rules by which flows keep their labels in an epoch, or do not between two."""
+        return kept_rules(number, complete=chains.is_complete(self.chains)) if self.keeps else {}
+
+    @property
+    def varying(self) -> frozenset[str]:
+        """Chains that say otherwise in an epoch."""
+        begun, between = self.kept_rules(1), self.kept_rules(0)
+        return frozenset(name for name in begun if begun[name] != between[name])
 
     def packet_types(self, unlabeled: str) -> frozenset[str]:
         """Return the packet types that the table names, without the unlabelled one."""

@@ -258,10 +258,10 @@ class Kernel:
             return False
         kept = replace(table, keeping=number)
         try:
-            await self._a.nft.run(keep_commands(number))
+            await self._a.nft.run(keep_commands(table, number))
             there = await self._back.has_shape(kept)
             if not there:
-                await self._a.nft.run(keep_commands(0))
+                await self._a.nft.run(keep_commands(table, 0))
         except BaseException:
             self._settled = None
             raise

@@ -109,11 +109,11 @@ def _written(folder: Path) -> Mapping[str, Path]:
     """Write each variant to a file."""
     empty, cells, there = compiled(0), compiled(CELLS), compiled(CELLS, there=True)
     documents: dict[str, Any] = {
-        "maps_0": [*empty, *keep_commands(number_at(HOUR))],
-        f"maps_{CELLS}": [*cells, *keep_commands(number_at(HOUR))],
-        f"maps_{CELLS}_there": [*there, *keep_commands(number_at(HOUR))],
-        f"maps_{CELLS}_old": [*cells, *keep_commands(number_at(120 * DAY))],
-        f"maps_{CELLS}_each": cells,
+        "maps_0": made(empty, HOUR),
+        f"maps_{CELLS}": made(cells, HOUR),
+        f"maps_{CELLS}_there": made(there, HOUR),
+        f"maps_{CELLS}_old": made(cells, 120 * DAY),
+        f"maps_{CELLS}_each": table_commands(Table(), cells),
     }
     texts = {
         "none": EMPTY,
@@ -130,8 +130,13 @@ def _written(folder: Path) -> Mapping[str, Path]:
     return files
 
 
-def compiled(cells: int, *, there: bool = False) -> list[Mapping[str, Any]]:
-    """Return the commands that make the table of so many granted hosts, and of a baseline.
+def made(table: Table, uptime: float) -> list[Mapping[str, Any]]:
+    """Return the commands that make a table, and have flows keep labels, so long after boot."""
+    return [*table_commands(Table(), table), *keep_commands(table, number_at(uptime))]
+
+
+def compiled(cells: int, *, there: bool = False) -> Table:
+    """Return the table of so many granted hosts, and of a baseline.
 
     A network is guarded; ``there``: the one that they are in, and the peer, who is one of them.
     """
@@ -140,7 +145,7 @@ def compiled(cells: int, *, there: bool = False) -> list[Mapping[str, Any]]:
     peers = [f"{THEIRS}:{PORT}/{protocol}" for protocol in ("tcp", "udp")] if there else []
     grants = tuple(("a_t", place) for place in places + peers)
     state = state_of(*guards, grants=grants, baseline=True)
-    return table_commands(Table(), Compiled(state, _policy()).table)
+    return Compiled(state, _policy()).table
 
 
 def _policy() -> LoadedPolicy:

@@ -191,10 +191,16 @@ def _write_table(guest: Guest, variant: str) -> None:
     if variant == CELLS:  # so many networks are looked up wherever a packet goes (core/spans.py)
         tables["networks_cells"] = [_everywhere(row) for row in rows]
     for name, table in tables.items():
-        each = [row for row in table if row.get("rule", {}).get("chain") not in KEPT]
+        each = [row for row in table if not _keeps(row)]
         assert len(each) < len(table)
         for file, entries in ((name, table), (f"{name}_each", each)):
             guest.write(f"/root/{file}.json", json.dumps({"nftables": entries}).encode())
+
+
+def _keeps(row: Mapping[str, Any]) -> bool:
+    """Tell a rule by which flows keep labels: what a base chain goes on to is none."""
+    rule = row.get("rule", {})
+    return rule.get("chain") in KEPT and "goto" not in rule["expr"][0]
 
 
 def _everywhere(row: Mapping[str, Any]) -> Mapping[str, Any]:

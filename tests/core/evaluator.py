@@ -14,9 +14,7 @@ from ipaddress import ip_address
 from operator import or_, xor
 from typing import Any
 
-from appfwd.core.chains import Chain
 from appfwd.core.elements import Key
-from appfwd.core.keeping import kept_rules
 from appfwd.core.table import Table
 from tests.core.packets import SIDS, Packet
 
@@ -40,8 +38,11 @@ class Evaluator:
     """Runs the chains of one table."""
 
     def __init__(self, table: Table) -> None:
-        kept = kept_rules(table.keeping).items() if table.keeps else ()
-        self._chains = {**table.chains, **{name: Chain(rules) for name, rules in kept}}
+        kept = table.kept_rules(table.keeping)
+        self._chains = {
+            name: replace(chain, rules=kept.get(name, chain.rules))
+            for name, chain in table.chains.items()
+        }
         self._maps = {str(name): dict(elements) for name, elements in table.maps.items()}
         for name, points in table.points.items():
             of = {Key.of_point(name.family, point): label for point, label in points.items()}

@@ -91,8 +91,9 @@ def test_natively_the_quickest_turns_count_and_the_tables_have_no_secmark_object
     assert found["conntrack"] == {"us": 11, "conn_us": 50}
     bare.report(found)
     assert "12.1 (1.100)" in capsys.readouterr().out
-    commands = [*counting(bare.compiled(3))]
-    assert sum(len(c["add"]["element"]["elem"]) for c in commands if "element" in c["add"]) > 3
+    commands = [*counting(bare.made(bare.compiled(3), bare.HOUR))]
+    added = [command["add"] for command in commands if "add" in command]
+    assert sum(len(what["element"]["elem"]) for what in added if "element" in what) > 3
     assert '"secmark":' not in json.dumps(commands)
     assert '{"counter": "unlabeled_t"}' in json.dumps(commands)
     assert "owner" not in json.dumps(commands)

@@ -263,6 +263,8 @@ def test_a_stream_of_changes_does_not_hold_an_end_up() -> None:
 def test_an_end_that_came_while_nobody_ran_is_enforced_at_the_start() -> None:
     async def story(world: World) -> None:
         await world.reconciler.submit(add_grant(GRANT, After(60.0)), 1000)
+
+    async def starts(world: World) -> None:
         for now, left in ((Moment("boot-1", 130.0), {GRANT}), (Moment("boot-2", 1.0), set())):
             world.now, world.wall = now, world.wall + 30
             again = world.restarted()
@@ -271,7 +273,7 @@ def test_an_end_that_came_while_nobody_ran_is_enforced_at_the_start() -> None:
             assert world.store.stored.state.grants == left
             world.consistent()
 
-    run(story)
+    asyncio.run(starts(run(story)))  # the daemon before, which would end it too, is gone
 
 
 def test_an_end_that_fails_is_tried_again_and_said_to_be_a_problem(

@@ -40,21 +40,34 @@ def test_numbers_rise_with_the_time_and_end_after_two_years() -> None:
 _ANY = st.integers(1, LAST) | st.integers(1, OF_BANK)
 
 
-@given(_ANY, _ANY)
-def test_the_rules_say_which_epoch_it_is(one: int, other: int) -> None:
-    assert number_of(kept_rules(one)) == one
-    assert (kept_rules(one) == kept_rules(other)) is (one == other)
-    mixed = {**kept_rules(one), OUTPUT_KEPT: kept_rules(other)[OUTPUT_KEPT]}
+@given(_ANY, _ANY, st.booleans())
+def test_the_rules_say_which_epoch_it_is(one: int, other: int, complete: bool) -> None:  # noqa: FBT001 - drawn
+    first, second = kept_rules(one, complete=complete), kept_rules(other, complete=complete)
+    assert number_of(first, complete=complete) == one
+    assert (first == second) is (one == other)
     if one != other:
         with pytest.raises(ValueError, match=OUTPUT_KEPT):
-            number_of(mixed)
+            number_of({**first, OUTPUT_KEPT: second[OUTPUT_KEPT]}, complete=complete)
+    with pytest.raises(ValueError, match=OUTPUT_KEPT):
+        number_of(first, complete=not complete)
 
 
+@pytest.mark.parametrize("complete", [False, True])
 @pytest.mark.parametrize("name", KEPT)
-def test_rules_that_are_not_of_an_epoch_are_not_ours(name: str) -> None:
-    assert number_of(kept_rules(0)) == number_of({}) == 0
+def test_rules_that_are_not_of_an_epoch_are_not_ours(name: str, complete: bool) -> None:  # noqa: FBT001
+    between, begun = kept_rules(0, complete=complete), kept_rules(5, complete=complete)
+    assert number_of(between, complete=complete) == 0
     rule: Rule = ({"accept": None},)
-    with pytest.raises(ValueError, match=OUTPUT_KEPT):
-        number_of({**kept_rules(5), name: ()})
-    with pytest.raises(ValueError, match=OUTPUT_KEPT):
-        number_of({**kept_rules(0), name: (rule,)})
+    if begun[name]:
+        with pytest.raises(ValueError, match=OUTPUT_KEPT):
+            number_of({**begun, name: ()}, complete=complete)
+    for rules in (between, begun):
+        with pytest.raises(ValueError, match=OUTPUT_KEPT):
+            number_of({**rules, name: (*rules[name], rule)}, complete=complete)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_between_two_epochs_no_rule_reads_or_writes_a_word(complete: bool) -> None:  # noqa: FBT001
+    rules = kept_rules(0, complete=complete)
+    assert rules.keys() == {*KEPT}
+    assert {"goto"} == {key for one in rules.values() for rule in one for e in rule for key in e}

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from appfwd.core.keeping import KEPT
+from appfwd.core.keeping import INPUT, KEPT, OUTPUT
 from appfwd.core.listing import decode_table
 from appfwd.core.nft import delete_commands, keep_commands, table_commands, touched
 from appfwd.core.plan import ApplyTable
@@ -57,7 +57,7 @@ def test_whatever_changes_the_table_ends_the_epoch(
         return
     model.transaction(table_commands(Table(), before))
     assert _read(model).keeping == 0
-    model.transaction(keep_commands(77))
+    model.transaction(keep_commands(before, 77))
     kept = _read(model)
     assert (kept, kept.keeping) == (before, 77)
     commands = table_commands(kept, after)
@@ -65,7 +65,8 @@ def test_whatever_changes_the_table_ends_the_epoch(
     if commands:
         model.transaction(commands)
         assert (_read(model), _read(model).keeping) == (after, 0)
-        assert not any(model.rules.get(name) for name in KEPT)
+        for name, rules in after.kept_rules(0).items():
+            assert [tuple(rule) for rule in model.rules[name]] == [*rules]
     else:
         assert _read(model).keeping == 77
     model.transaction(delete_commands())
@@ -74,7 +75,8 @@ def test_whatever_changes_the_table_ends_the_epoch(
 def test_the_first_change_after_a_rest_empties_three_chains_and_the_next_ones_none() -> None:
     before, after = replace(_table(GRANTED), keeping=5), _table(GUARDED)
     commands = table_commands(before, after)
-    assert [c["flush"]["chain"]["name"] for c in commands if "flush" in c] == sorted(KEPT)
+    emptied = sorted({*KEPT} - {OUTPUT, INPUT})
+    assert [c["flush"]["chain"]["name"] for c in commands if "flush" in c] == emptied
     found = touched(commands)
     assert found is not None
     assert (found.shape, found.count) == (False, 1)
@@ -86,7 +88,7 @@ def test_an_epoch_begins_anew_from_whatever_was_there() -> None:
     model = NftModel()
     model.transaction(table_commands(Table(), _table(GUARDED)))
     for number in (3, 4, 0, 5):
-        model.transaction(keep_commands(number))
+        model.transaction(keep_commands(_table(GUARDED), number))
         assert _read(model).keeping == number
 
 
@@ -99,8 +101,8 @@ def test_no_step_of_a_change_leaves_a_label_that_was_kept_before_it(change: Chan
     for number in range(7, 20):
         table = kernel.snapshot().table
         keeps = table is not None and table.keeps
-        if keeps:
-            kernel.nft.transaction(keep_commands(number))
+        if table is not None and keeps:
+            kernel.nft.transaction(keep_commands(table, number))
             _send_all(kernel.nft, entries)
         step = next(iter(steps_to(change.new, kernel)), None)
         if step is None:
@@ -229,7 +231,7 @@ def test_a_table_that_an_earlier_daemon_left_is_kept_or_begins_anew() -> None:
         nft.orphan()
         await Kernel(world.machine.adapters()).make(state)
         assert number_of(world) == 102  # nobody could change it, so what was kept holds
-        nft.transaction(keep_commands(0))  # killed between two epochs
+        nft.transaction(keep_commands(_read(nft), 0))  # killed between two epochs
         world.kernel._settled = None
         await world.reconciler.refresh()
         async with keeping(world, clock):

@@ -128,7 +128,8 @@ def flows(draw: st.DrawFn, points: list[Any]) -> Flow:
     entry.has_labels = draw(_MOSTLY)
     if not draw(_MOSTLY):  # a child of what was kept before
         entry.expected = True
-        taken = kept_rules(draw(st.sampled_from(NUMBERS)))[OUTPUT_KEPT][draw(st.integers(0, 1))]
+        begun = kept_rules(draw(st.sampled_from(NUMBERS)), complete=False)
+        taken = begun[OUTPUT_KEPT][draw(st.integers(0, 1))]
         entry.secmark = taken[2]["mangle"]["value"]["^"][1] | 3
         if draw(st.booleans()):
             entry.make_sure()

@@ -209,6 +209,10 @@ def test_a_rule_or_element_added_by_hand_makes_another_table() -> None:
     model = NftModel()
     _run(model, table_commands(Table(), table))
     model.rules["output"].append([{"accept": None}])
+    with pytest.raises(NotOurs):  # it is made anew as a whole
+        decode_table(model.listing())
+    model.rules["output"].pop()
+    model.rules["output_lookup"].append([{"accept": None}])
     read = decode_table(model.listing())
     assert read != table
     _run(model, table_commands(read, table))

@@ -42,7 +42,7 @@ from appfwd.core.expressions import (
     NEW,
     NO_ENTRY,
     NO_IPSEC,
-    NOT_EXPECTED,
+    NOT_FORESEEN,
     SYN_ALONE,
     UNLABELLED,
     Expr,
@@ -70,6 +70,7 @@ from appfwd.core.keeping import (
     OUTPUT_KEPT,
     OUTPUT_LOOKUP,
     OUTPUT_NEW,
+    OWN_WORD,
     kept_rules,
 )
 from appfwd.core.lines import LineMap
@@ -279,6 +280,7 @@ def build(layout: Layout) -> dict[str, Chain]:
     return chains | {
         OUTPUT: Chain(kept[OUTPUT], Base("output", PAST_DNAT)),
         INPUT: Chain(kept[INPUT], Base("input", MANGLE)),
+        "forward": Chain((OWN_WORD,), Base("forward", MANGLE)),
         "clear": Chain(
             ((LOCAL, NO_IPSEC, label(layout.unlabeled)),), Base("postrouting", PAST_SELINUX)
         ),
@@ -310,9 +312,9 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
         "out_sure": list(layout.by_line_of_tcp(_OUT, _TARGET_OUT.port, "out_cells")),
         "in_sure": list(layout.by_line_of_tcp(_IN, _TARGET_IN_NAT.port, "in_cells")),
     }
-    # A helper's child begins with its parent's `ct secmark`.
-    out_flow: list[Rule] = [(NOT_EXPECTED, IS_SURE, goto("out_sure"))]
-    in_flow: list[Rule] = [(NOT_EXPECTED, IS_SURE, goto("in_sure"))]
+    # A helper's child of a time without this table may have the bit of its parent.
+    out_flow: list[Rule] = [(NOT_FORESEEN, IS_SURE, goto("out_sure"))]
+    in_flow: list[Rule] = [(NOT_FORESEEN, IS_SURE, goto("in_sure"))]
     if layout.turns():
         chains["out_turned"] = [
             *layout.by_line(_IN, _OUR_PORT_OUT.port),
@@ -358,6 +360,7 @@ def _of_hook(layout: Layout, original: Direction, reply: Direction) -> Iterator[
     if original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen:
         yield (NEW, SYN_ALONE, *came, jump(OUTPUT_NEW))
     yield (NEW, SYN_ALONE, MAKE_SURE)
+    yield OWN_WORD
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))
     if original in layout.seen:

@@ -44,8 +44,9 @@ from typing import NamedTuple
 from appfwd.core.expressions import (
     ACCEPT,
     ESTABLISHED,
+    FORESEEN,
     IS_SURE,
-    NOT_EXPECTED,
+    RELATED,
     RETURN,
     SURE,
     Expr,
@@ -154,7 +155,8 @@ class _Words(NamedTuple):
         return (
             (_ORIGINAL, jump("out_flow")),
             (_REPLY, jump("in_flow")),
-            *((what, ACCEPT) for what in _NOT_KEPT),
+            (_LOOPBACK, ACCEPT),
+            (_HIGH, ACCEPT),
             self._keep(self.outward | SURE, _ORIGINAL, IS_SURE),
             self._keep(self.inward | SURE, _REPLY, IS_SURE),
             self._keep(self.outward, _ORIGINAL),
@@ -163,21 +165,19 @@ class _Words(NamedTuple):
 
     def new(self) -> tuple[Rule, ...]:
         """Do so with a SYN. What returns is made sure, and looked up as ever."""
-        foreseen, loopback, high = _NOT_KEPT
         return (
-            (foreseen, RETURN),
-            (loopback, RETURN),
+            (FORESEEN, RETURN),
+            (_LOOPBACK, RETURN),
             (jump("out_sure"),),
-            (high, RETURN),
+            (_HIGH, RETURN),
             self._keep(self.outward | SURE),
         )
 
     def _taken(self, way: Expr, word: int) -> Rule:
         """Label by a word of this epoch, lookup and way; what is left of another is no label."""
-        # A parent's word goes with its bit, which a child has not.
-        own = NOT_EXPECTED if self.bit is None else match(ct("label"), self.bit, "in")
+        with_bit = () if self.bit is None else (match(ct("label"), self.bit, "in"),)
         left = put(_SECMARK, {"^": [masked(ct("secmark"), SURE - 1), word]})
-        return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
+        return (way, *with_bit, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
 
     def _keep(self, word: int, *when: Expr) -> Rule:
         # The bit last: where it is seen, so is a word.
@@ -211,11 +211,8 @@ def _told_by(kept: tuple[Rule, ...]) -> int:
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
-#: What keeps no label. A helper's child is related, but one that clashed in a queue may be new with
-#: the entry of another (__nf_conntrack_update, nf_conntrack_core.c).
-_NOT_KEPT = (
-    match(ct("status"), "expected", "in"),
-    match(meta("oif"), "lo"),
-    match(masked(_SECMARK, _REST), 0, "!="),
-)
+#: What keeps no label: what is sent both ways here, and a number that does not fit.
+_LOOPBACK, _HIGH = match(meta("oif"), "lo"), match(masked(_SECMARK, _REST), 0, "!=")
+#: The first packet of what a helper foresaw takes away what its entry has of its parent's.
+OWN_WORD: Rule = (RELATED, FORESEEN, put(ct("secmark"), masked(ct("secmark"), 0)))
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

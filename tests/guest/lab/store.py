@@ -10,13 +10,18 @@ from pathlib import Path
 
 from .accelerator import choose_accelerator
 from .cache import content_key, publish, touch_chain
+from .errors import GuestDiedError
 from .guest import BOOT_SECONDS, Guest
-from .host import check_tools, command, step
+from .host import check_tools, command, say, step
 from .image import Policy, image
 from .machine import Machine, Start, make_overlay
 from .rundir import RunDirectory
 
 Prepare = Callable[[Guest], object]
+
+# Emulated by two threads, a kernel now and then dies as it boots: it patches its own code (static
+# keys) while the other processor runs it.
+BOOTS = 3
 
 # Run before the snapshot is taken, so that their files are in the guest's memory.
 WARM_COMMANDS = [
@@ -51,13 +56,24 @@ def base_snapshot(policy: Policy = Policy.SMALL, *, processors: int = 1) -> Snap
     machine = Machine(choose_accelerator(built), processors)
     key = content_key(built.name, machine.identity(), *_own_sources())
 
+    def boot(draft: Path) -> None:
+        disk = draft / "disk.qcow2"
+        disk.unlink(missing_ok=True)
+        make_overlay(disk, built / "root.img", "raw")
+        memory = draft / "memory"
+        start = Start(machine, built, disk, memory=memory, memory_shared=True)
+        _save_after(start, draft, built, _warm_up)
+
     def make(draft: Path) -> None:
         with step(f"booting the {policy.value} guest, {machine.accelerator.value} x {processors}"):
-            disk = draft / "disk.qcow2"
-            make_overlay(disk, built / "root.img", "raw")
-            memory = draft / "memory"
-            start = Start(machine, built, disk, memory=memory, memory_shared=True)
-            _save_after(start, draft, built, _warm_up)
+            for left in reversed(range(BOOTS)):
+                try:
+                    boot(draft)
+                    break
+                except GuestDiedError as error:
+                    if not left:
+                        raise
+                    say(f"it died, so once more: {error}")
 
     return Snapshot(publish("snapshot", key, make, parent=built), machine, built)
 

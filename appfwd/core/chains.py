@@ -18,8 +18,8 @@ that we send the other way about, for our answer. (Not UDP: whoever may bind suc
 reach any peer as if it answered.)
 
 Order is from general to particular, and a lookup that finds nothing leaves the label as it is:
-first the protocol, then what is observed, then the baseline by protocol and by port (of what is
-sure, which is TCP, by port or else by protocol), then cells that are not guarded, then guards of
+first the protocol, then what is observed, then the baseline by protocol and by port (of our SYN by
+port, or else what TCP has by itself), then cells that are not guarded, then guards of
 the end that was not asked for, then guards of the destination itself; of each the points, in maps
 without intervals, after the cells below them (of the last before them: those are then not looked
 up). A map of cells that lie in a few ranges is looked up for addresses in those alone
@@ -170,7 +170,8 @@ class Layout:
 
     ``spans`` are the ranges of a map's addresses, if they are few. ``told`` are the directions in
     which first packets are labelled by protocol, ``seen`` those that are observed. ``ephemeral``
-    are the local ports of clients. ``complete``: whether the lines label every service, both ways,
+    are the local ports of clients. ``of_tcp`` is the label that the lines give to TCP by its
+    protocol alone. ``complete``: whether the lines label every service, both ways,
     so that no lookup leaves a packet with the label it came with.
     """
 
@@ -181,6 +182,7 @@ class Layout:
     seen: frozenset[Direction]
     unlabeled: str
     ephemeral: Interval
+    of_tcp: Mapping[Direction, str]
     complete: bool
 
     def sets(self) -> frozenset[SeenSet]:
@@ -206,17 +208,15 @@ class Layout:
                 yield (protocol_is(name.protocol), label_from(name, ct(*port)), COUNTER)
 
     def by_line_of_tcp(
-        self, direction: Direction, port: tuple[str, str], then: str
+        self, direction: Direction, port: tuple[str, str], *, then: str
     ) -> Iterator[Rule]:
-        """Look up the baseline of TCP, its single ports first, and go on to a chain."""
+        """Look up the baseline of TCP: a single port or a range, or else what TCP has by itself."""
         for exact in (True, False):
-            name = LineMap(direction, _TCP, exact)
+            name = LineMap(direction, TCP, exact)
             if name in self.lines:
                 yield (label_from(name, ct(*port)), COUNTER, goto(then))
-        name = LineMap(direction, None)
-        if name in self.lines:
-            yield (label_from(name, ct("protocol")), COUNTER)
-        yield (goto(then),)
+        if direction in self.of_tcp:
+            yield (label(self.of_tcp[direction]),)
 
     def by_tuple(
         self, direction: Direction, end: End, *when: Expr, guard: bool = True
@@ -307,10 +307,12 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
         "out_guards": list(layout.by_target(_OUT, _TARGET_OUT, "out_nat")),
         "in_guards": list(layout.by_target(_IN, _TARGET_IN, "in_nat")),
         "out_cells": [*out_open, (goto("out_guards"),)],
-        "in_cells": [*in_open, (goto("in_guards"),)],
-        # What is sure is TCP.
-        "out_sure": list(layout.by_line_of_tcp(_OUT, _TARGET_OUT.port, "out_cells")),
-        "in_sure": list(layout.by_line_of_tcp(_IN, _TARGET_IN_NAT.port, "in_cells")),
+        "out_syn": [
+            *layout.by_line_of_tcp(_OUT, _TARGET_OUT.port, then="out_cells"),
+            (goto("out_cells"),),
+        ],
+        "out_sure": [*out_found, (goto("out_guards"),)],
+        "in_sure": [*in_found, (goto("in_guards"),)],
     }
     # A helper's child of a time without this table may have the bit of its parent.
     out_flow: list[Rule] = [(NOT_FORESEEN, IS_SURE, goto("out_sure"))]
@@ -328,7 +330,7 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
             *out_guards,
             (goto("in_guards"),),
         ]
-        out_flow.append((protocol_is(_TCP), *_from_server(layout), goto("out_turned")))
+        out_flow.append((protocol_is(TCP), *_from_server(layout), goto("out_turned")))
         in_flow.append((_CT_HAS_PORTS, *_from_server(layout), goto("in_turned")))
     chains["out_flow"] = [*out_flow, *out_found, *in_guards, (goto("out_guards"),)]
     chains["in_flow"] = [*in_flow, *in_found, *out_guards, (goto("in_guards"),)]
@@ -383,6 +385,6 @@ def _ip(family: Family) -> str:
     return "ip" if family is Family.IPV4 else "ip6"
 
 
-_TCP = PROTOCOLS["tcp"]
+TCP = PROTOCOLS["tcp"]
 _HAS_PORTS = one_of(meta("l4proto"), PORT_PROTOCOLS)
 _CT_HAS_PORTS = one_of(ct("protocol"), PORT_PROTOCOLS)

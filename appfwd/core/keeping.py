@@ -168,7 +168,7 @@ class _Words(NamedTuple):
         return (
             (FORESEEN, RETURN),
             (_LOOPBACK, RETURN),
-            (jump("out_sure"),),
+            (jump("out_syn"),),
             (_HIGH, RETURN),
             self._keep(self.outward | SURE),
         )

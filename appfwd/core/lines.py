@@ -94,6 +94,12 @@ def lines_of(
     return lines
 
 
+def label_of_protocol(direction: Direction, lines: Lines, protocol: int) -> str | None:
+    """Return what ``lines`` label with by a protocol alone; None: nothing."""
+    by_protocol = lines.get(LineMap(direction, None), {})
+    return next((label for those, label in by_protocol.items() if protocol in those), None)
+
+
 def segments_of(direction: Direction, lines: Lines) -> tuple[Segment, ...]:
     """Return the segments that ``lines`` hold for a direction, neighbours of one label joined."""
     by_protocol = lines.get(LineMap(direction, None), {})

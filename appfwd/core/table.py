@@ -10,11 +10,11 @@ from appfwd.core import chains
 from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Point
-from appfwd.core.chains import Chain, Layout, MapName
+from appfwd.core.chains import TCP, Chain, Layout, MapName
 from appfwd.core.elements import Elements, Key, Points
 from appfwd.core.expressions import Rule
 from appfwd.core.keeping import OUTPUT_KEPT, kept_rules
-from appfwd.core.lines import Lines, Segment, lines_of, segments_of, within
+from appfwd.core.lines import Lines, Segment, label_of_protocol, lines_of, segments_of, within
 from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
 from appfwd.model.destination import Direction
@@ -119,7 +119,8 @@ def compile_table(  # noqa: PLR0913 - all are facts of one table
     used |= {name for intervals in lines.values() for name in intervals.values()}
     used |= {contexts.unlabeled, *(SEEN_TYPES if seen else ()), *(NEW_TYPES if told else ())}
     named = {name: contexts.packet_context(name) for name in sorted(used)}
-    facts = (contexts.unlabeled, ephemeral, not unlabelled)
+    of_tcp = {d: name for d in Direction if (name := label_of_protocol(d, lines, TCP))}
+    facts = (contexts.unlabeled, ephemeral, of_tcp, not unlabelled)
     layout = Layout(names, elements.spans, frozenset(lines), told, seen, *facts)
     parts = (elements.maps, elements.points, lines, layout.sets())
     return Table(named, *parts, chains.build(layout))

@@ -17,6 +17,8 @@ from appfwd.core.keeping import OF_BANK
 from appfwd.core.table import Table
 from appfwd.model.destination import Direction
 from appfwd.model.fence import Fence
+from appfwd.model.policy import PortContext
+from appfwd.model.services import Interval
 from appfwd.model.state import Bridge, Settings
 from tests.core.compiled import Compiled
 from tests.core.evaluator import Evaluator, in_epoch
@@ -153,6 +155,22 @@ def test_a_childs_packet_that_comes_as_new_keeps_nothing(number: int) -> None:
     label = in_epoch(table, number).send(packet_of(child, "original"))
     assert label == in_epoch(table, 0).send(packet_of(child, "original"))
     assert label == "appfwd_nobody_packet_t"
+
+
+@pytest.mark.parametrize("port", [79, 80, 85, 90, 443])
+def test_a_syn_of_ours_finds_in_fewer_maps_what_others_find(port: int) -> None:
+    """A single port, a range, neither; a cell beside them, a guard over them."""
+    state = state_of("10.0.0.7", grants=(("a_t", "10.0.0.6:85/tcp"),), baseline=True)
+    ports = ((80, 80, "p_port_t"), (85, 89, "q_port_t"), (90, 90, "q_port_t"))
+    contexts = tuple(PortContext(6, Interval(low, high), name) for low, high, name in ports)
+    table = Compiled(state, replace(baseline_policy(), ports=contexts)).table
+    for host in ("10.0.0.5", "10.0.0.6", "10.0.0.7"):
+        sure, syn = opened(point(f"{host}:{port}/tcp")), opened(point(f"{host}:{port}/tcp"))
+        sure.make_sure()
+        label = in_epoch(table, 0).send(packet_of(sure, "original"))
+        assert in_epoch(table, 9).send(packet_of(syn, "original", "new", SYN)) == label
+        assert syn.secmark & ~SURE
+        assert in_epoch(table, 9).send(packet_of(syn, "original")) == label
 
 
 def test_with_a_complete_baseline_it_matters_to_no_flow_what_its_packets_came_with() -> None:

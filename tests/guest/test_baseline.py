@@ -91,7 +91,7 @@ def test_on_and_off_again_the_table_is_as_before(firewall: Firewall) -> None:
 def test_the_kernels_maps_hold_what_is_shown(firewall: Firewall, guest: Guest) -> None:
     listed = json.loads(guest.run("nft -n -j list table inet appfwd", check=True).out)["nftables"]
     maps = {one["map"]["name"]: one["map"]["elem"] for one in listed if "map" in one}
-    assert {"out_proto", "out_tcp", "out_udp", "in_proto", "in_tcp", "in_udp"} <= maps.keys()
+    assert {"out_proto", "out_tcp", "out_tcp_exact", "in_proto", "in_udp_exact"} <= maps.keys()
     # An unused map would hold them just as well.
     rules = json.dumps([one for one in listed if "rule" in one])
     assert [name for name in maps if f'"@{name}"' not in rules] == []
@@ -168,9 +168,10 @@ def _labels_of_maps(maps: Mapping[str, list[Any]]) -> Labels:
             for key, label in maps[f"{direction}_proto"]:
                 if NUMBERS[protocol] in _interval(key):
                     line = [label] * 65536
-            for key, label in maps.get(f"{direction}_{protocol}", []):
-                ports = _interval(key)
-                line[ports.start : ports.stop] = [label] * len(ports)
+            for name in (f"{direction}_{protocol}", f"{direction}_{protocol}_exact"):
+                for key, label in maps.get(name, []):
+                    ports = _interval(key)
+                    line[ports.start : ports.stop] = [label] * len(ports)
             labels[direction, protocol] = line
     return labels
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from appfwd.core.audience import LabelledCell, LabelledPoint
 from appfwd.core.cells import Point, Where
-from appfwd.core.chains import MapName
+from appfwd.core.lookups import MapName
 from appfwd.core.spans import spans_of
 from appfwd.model.addresses import AddressRange, Family
 from appfwd.model.patched import Patched

@@ -164,9 +164,9 @@ class _Words(NamedTuple):
         )
 
     def new(self) -> tuple[Rule, ...]:
-        """Do so with a SYN. What returns is made sure, and looked up as ever."""
+        """Do so with a SYN, by its headers. What returns is made sure, and looked up as ever."""
         return (
-            (FORESEEN, RETURN),
+            (match(ct("status"), ["expected", "dnat"], "in"), RETURN),
             (_LOOPBACK, RETURN),
             (jump("out_syn"),),
             (_HIGH, RETURN),

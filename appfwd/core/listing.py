@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from appfwd.core.cells import Point
-from appfwd.core.chains import Base, Chain, MapName, is_complete, map_named
+from appfwd.core.chains import Base, Chain, is_complete
 from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import UNLABELLED, Rule, among, match, meta
 from appfwd.core.keeping import KEPT, number_of
 from appfwd.core.lines import LineMap
+from appfwd.core.lookups import MapName, map_named
 from appfwd.core.nft import TABLE_FLAGS, map_form, set_form
 from appfwd.core.seen import SeenSet
 from appfwd.core.table import Table
@@ -173,7 +174,8 @@ def as_written(expr: Json) -> Json:
 
 
 def _right(left: Json, right: Any) -> Any:
-    family = _FAMILIES.get(left.get("ct", {}).get("key", "").partition(" ")[0])
+    header = left.get("payload", {}).get("protocol")
+    family = _FAMILIES.get(header or left.get("ct", {}).get("key", "").partition(" ")[0])
     many = right["set"] if isinstance(right, dict) and "set" in right else None
     if family is not None:
         ranges = sorted(_decode_range(family, one) for one in many or [right])

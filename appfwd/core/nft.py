@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from appfwd.core.cells import Point
-from appfwd.core.chains import Base, MapName, map_named
+from appfwd.core.chains import Base
 from appfwd.core.elements import Key, Points
 from appfwd.core.expressions import address_span, span
 from appfwd.core.keeping import KEPT
 from appfwd.core.lines import LineMap
+from appfwd.core.lookups import MapName, map_named
 from appfwd.core.seen import QUIET, SIZE, SeenSet
 from appfwd.core.table import FAMILY, TABLE, Table
 from appfwd.model.addresses import Family, address_text

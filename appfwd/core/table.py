@@ -10,11 +10,12 @@ from appfwd.core import chains
 from appfwd.core.avc import NEW_TYPES, SEEN_TYPES
 from appfwd.core.baseline import Baseline
 from appfwd.core.cells import Point
-from appfwd.core.chains import TCP, Chain, Layout, MapName
+from appfwd.core.chains import Chain
 from appfwd.core.elements import Elements, Key, Points
 from appfwd.core.expressions import Rule
 from appfwd.core.keeping import OUTPUT_KEPT, kept_rules
 from appfwd.core.lines import Lines, Segment, label_of_protocol, lines_of, segments_of, within
+from appfwd.core.lookups import TCP, Layout, MapName
 from appfwd.core.seen import SeenSet
 from appfwd.model.addresses import AddressRange
 from appfwd.model.destination import Direction

@@ -65,7 +65,6 @@ from appfwd.core.keeping import (
     OUTPUT_KEPT,
     OUTPUT_LOOKUP,
     OUTPUT_NEW,
-    OWN_WORD,
     kept_rules,
 )
 from appfwd.core.lookups import (
@@ -123,7 +122,6 @@ def build(layout: Layout) -> dict[str, Chain]:
     return chains | {
         OUTPUT: Chain(kept[OUTPUT], Base("output", PAST_DNAT)),
         INPUT: Chain(kept[INPUT], Base("input", MANGLE)),
-        "forward": Chain((OWN_WORD,), Base("forward", MANGLE)),
         "clear": Chain(
             ((LOCAL, NO_IPSEC, label(layout.unlabeled)),), Base("postrouting", PAST_SELINUX)
         ),
@@ -132,7 +130,7 @@ def build(layout: Layout) -> dict[str, Chain]:
 
 def is_complete(chains: Mapping[str, Chain]) -> bool:
     """Tell whether chains of flows that keep their label were built of a complete layout."""
-    return all(UNLABELLED not in rule for rule in chains[OUTPUT_LOOKUP].rules)
+    return UNLABELLED not in chains[OUTPUT_LOOKUP].rules[0]
 
 
 def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
@@ -161,7 +159,7 @@ def _looking_up(layout: Layout) -> dict[str, list[Rule]]:
         "out_sure": [*out_found, (goto("out_guards"),)],
         "in_sure": [*in_found, (goto("in_guards"),)],
     }
-    # A helper's child of a time without this table may have the bit of its parent.
+    # A helper's child begins with its parent's `ct secmark`.
     out_flow: list[Rule] = [(NOT_FORESEEN, IS_SURE, goto("out_sure"))]
     in_flow: list[Rule] = [(NOT_FORESEEN, IS_SURE, goto("in_sure"))]
     if layout.turns():
@@ -209,9 +207,8 @@ def _of_hook(layout: Layout, original: Direction, reply: Direction) -> Iterator[
     if layout.looks_up():
         yield (ESTABLISHED, *came, jump(OUTPUT_KEPT if original is _OUT else INPUT_KEPT))
     if original is _OUT and layout.looks_up() and _OUT not in layout.told | layout.seen:
-        yield (NEW, SYN_ALONE, *came, jump(OUTPUT_NEW))
+        yield (NEW, SYN_ALONE, UNLABELLED, jump(OUTPUT_NEW))
     yield (NEW, SYN_ALONE, MAKE_SURE)
-    yield OWN_WORD
     if original in layout.told:
         yield (NEW, direction_is("original"), jump(MARK_NEW))
     if original in layout.seen:

@@ -123,11 +123,9 @@ RETURN: Expr = {"return": None}
 UNLABELLED = match({"^": [meta("secmark"), 0]}, 0)
 COUNTER: Expr = {"counter": {"packets": 0, "bytes": 0}}
 ESTABLISHED = match(ct("state"), "established")
-RELATED = match(ct("state"), "related")
 NEW = match(ct("state"), "new")
 NO_ENTRY = match(ct("state"), ["invalid", "untracked"], "in")
 DNAT = match(ct("status"), "dnat", "in")
-FORESEEN = match(ct("status"), "expected", "in")
 NOT_FORESEEN = match(ct("status"), "expected", "!")
 IS_SURE = match(masked(ct("secmark"), SURE), 0, "!=")
 MAKE_SURE = put(ct("secmark"), {"|": [ct("secmark"), SURE]})

@@ -28,8 +28,10 @@ with the bit of its number (which costs each packet more than the rest of its nu
 Only established flows are kept: what is new may get other labels (appfwd.core.seen), and an ICMP
 error is looked up by its own protocol in part. And what begins with our own SYN, where no first
 packet gets another label: whatever a lookup goes by is settled then, and nobody else finds the
-entry before that packet is through. An entry that a helper foresaw begins with its parent's
-`ct secmark`, and is left out. Only packets that come to our chain unlabelled, unless the baseline
+entry before that packet is through. It is looked up by its own headers, so it has to come without a
+label: what comes again with other headers, as by IPVS, has one. An entry that a helper foresaw
+begins with its parent's `ct secmark`, and a bridge that tracks may confirm it where no chain of
+ours sees it, so it is left out. Only packets that come to our chain unlabelled, unless the baseline
 is complete, so that each lookup finds something: what goes into a tunnel may have the label of what
 is within, and what came over veth a stranger's. Words are written by what we send alone. A flow
 over the loopback interface is sent both ways here, each with its own lookup, so one word would not
@@ -44,9 +46,8 @@ from typing import NamedTuple
 from appfwd.core.expressions import (
     ACCEPT,
     ESTABLISHED,
-    FORESEEN,
     IS_SURE,
-    RELATED,
+    NOT_FORESEEN,
     RETURN,
     SURE,
     Expr,
@@ -155,8 +156,7 @@ class _Words(NamedTuple):
         return (
             (_ORIGINAL, jump("out_flow")),
             (_REPLY, jump("in_flow")),
-            (_LOOPBACK, ACCEPT),
-            (_HIGH, ACCEPT),
+            *((what, ACCEPT) for what in (_FORESEEN, _LOOPBACK, _HIGH)),
             self._keep(self.outward | SURE, _ORIGINAL, IS_SURE),
             self._keep(self.inward | SURE, _REPLY, IS_SURE),
             self._keep(self.outward, _ORIGINAL),
@@ -166,7 +166,7 @@ class _Words(NamedTuple):
     def new(self) -> tuple[Rule, ...]:
         """Do so with a SYN, by its headers. What returns is made sure, and looked up as ever."""
         return (
-            (match(ct("status"), ["expected", "dnat"], "in"), RETURN),
+            (_FORESEEN_OR_DNAT, RETURN),
             (_LOOPBACK, RETURN),
             (jump("out_syn"),),
             (_HIGH, RETURN),
@@ -175,9 +175,10 @@ class _Words(NamedTuple):
 
     def _taken(self, way: Expr, word: int) -> Rule:
         """Label by a word of this epoch, lookup and way; what is left of another is no label."""
-        with_bit = () if self.bit is None else (match(ct("label"), self.bit, "in"),)
+        # A parent's word goes with its bit, which a child has not.
+        own = NOT_FORESEEN if self.bit is None else match(ct("label"), self.bit, "in")
         left = put(_SECMARK, {"^": [masked(ct("secmark"), SURE - 1), word]})
-        return (way, *with_bit, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
+        return (way, own, left, match(masked(_SECMARK, _REST), 0), ACCEPT)
 
     def _keep(self, word: int, *when: Expr) -> Rule:
         # The bit last: where it is seen, so is a word.
@@ -211,8 +212,10 @@ def _told_by(kept: tuple[Rule, ...]) -> int:
 
 _SECMARK = meta("secmark")
 _ORIGINAL, _REPLY = direction_is("original"), direction_is("reply")
-#: What keeps no label: what is sent both ways here, and a number that does not fit.
+#: What keeps no label. A helper's child is related, but one that clashed in a queue may be new with
+#: the entry of another (__nf_conntrack_update, nf_conntrack_core.c). What is sent both ways here. A
+#: number that does not fit.
+_FORESEEN = match(ct("status"), "expected", "in")
+_FORESEEN_OR_DNAT = match(ct("status"), ["expected", "dnat"], "in")
 _LOOPBACK, _HIGH = match(meta("oif"), "lo"), match(masked(_SECMARK, _REST), 0, "!=")
-#: The first packet of what a helper foresaw takes away what its entry has of its parent's.
-OWN_WORD: Rule = (RELATED, FORESEEN, put(ct("secmark"), masked(ct("secmark"), 0)))
 _NOT_TAKEN: Rule = (put(_SECMARK, masked(_SECMARK, 0)),)

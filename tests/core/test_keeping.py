@@ -253,27 +253,21 @@ def test_a_flow_that_meets_both_hooks_here_has_each_hooks_own_label() -> None:
         assert sent != got
 
 
-@pytest.mark.parametrize("way", ["output", "input", "forward"])
-def test_the_first_packet_of_what_a_helper_foresaw_takes_its_parents_word_away(way: str) -> None:
-    """Whichever way it comes; what is kept then is of its own."""
-    table = Compiled(state_of("10.0.0.5", "in any:80"), make_policy()).table
-    begun = in_epoch(table, 9)
-    parent, child = opened(HOST), opened(HOST)
-    begun.send(packet_of(parent, "original", "new", SYN))
-    begun.send(packet_of(parent, "original"))
-    child.original = replace(child.original, sport=80)
-    child.expected, child.secmark = True, parent.secmark
-    assert child.secmark & ~SURE
-    first = packet_of(child, "original", "related")
-    begun.run(way, first)
-    assert child.secmark == 0
-    label = in_epoch(table, 0).send(packet_of(child, "original"))
-    assert begun.send(packet_of(child, "original")) == label == "appfwd_nobody_packet_t"
-    assert child.secmark
-    assert _without_lookups(begun).send(packet_of(child, "original")) == label
+def test_what_comes_again_with_other_headers_is_looked_up_by_what_it_asked_for() -> None:
+    """As by IPVS, which has it pass output twice and tells conntrack of no destination NAT."""
+    state = state_of("10.0.0.5:80", grants=(("a_t", "10.0.0.6:80/tcp"),), baseline=True)
+    table = Compiled(state, baseline_policy()).table
+    entry = opened(HOST)
+    syn = packet_of(entry, "original", "new", SYN)
+    label = in_epoch(table, 9).send(syn)
+    assert label == "appfwd_nobody_packet_t"
+    again = packet_of(entry, "original", "new", SYN)
+    again.ends = replace(again.ends, daddr=again.ends.daddr + 1)
+    assert in_epoch(table, 9).send(again, had=label) == label
+    assert in_epoch(table, 9).send(packet_of(entry, "original")) == label
 
 
-def test_what_is_not_established_or_comes_with_a_label_is_not_kept() -> None:
+def test_what_is_not_established_or_comes_with_a_label_or_is_foreseen_is_not_kept() -> None:
     table = Compiled(GRANTED, make_policy()).table
     for packet, had in (
         (packet_of(opened(HOST), "original", "new"), None),
@@ -285,6 +279,10 @@ def test_what_is_not_established_or_comes_with_a_label_is_not_kept() -> None:
         in_epoch(table, 9).send(packet, had=had)
         assert packet.entry is not None
         assert packet.entry.secmark in (0, SURE)
+    child = opened(HOST)
+    child.expected = True
+    in_epoch(table, 9).send(packet_of(child, "original"))
+    assert child.secmark == 0
     incoming = opened(HOST)
     in_epoch(table, 9).receive(packet_of(incoming, "reply"), had="others_packet_t")
     assert incoming.secmark == 0

@@ -135,7 +135,7 @@ def flows(draw: st.DrawFn, points: list[Any]) -> Flow:
         if draw(st.booleans()):
             entry.make_sure()
     begins = entry.protocol == TCP and not entry.sure and draw(_MOSTLY)
-    answered = not begins and not entry.expected and draw(_MOSTLY)
+    answered = not begins and draw(_MOSTLY)
     return Flow(entry, answered, draw(st.sampled_from(["2", "2", "2", "2", "lo"])), begins)
 
 
@@ -177,6 +177,6 @@ def test_a_kept_label_is_what_a_lookup_finds(
             flow = traffic.flows[step.flow]
             packet = _packet(flow, step)
             # Nobody else finds an entry before its first packet is through.
-            slow = step.late and (flow.answered or not (flow.begins or flow.entry.expected))
+            slow = step.late and (flow.answered or not flow.begins)
             (traffic.begin if slow else traffic.pass_)(packet, step.had, sent=step.sent)
             flow.answered = True

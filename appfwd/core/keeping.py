@@ -65,9 +65,9 @@ from appfwd.core.expressions import (
 #: The base chains, and where they go on to: the lookups.
 OUTPUT, INPUT, OUTPUT_LOOKUP, INPUT_LOOKUP = "output", "input", "output_lookup", "input_lookup"
 #: Chains that say otherwise while an epoch lasts. A packet of an established flow takes its label
-#: from the flow: in the base chains themselves, since a jump costs each packet a tenth of what all
-#: of this costs; or in the chains of its hook, if it comes to them without a label. What we send
-#: then looks it up and keeps it, in the last for what begins with a SYN of ours.
+#: from the flow: in the base chains themselves, since a jump costs each packet a seventh of what
+#: all of this costs; or in the chains of its hook, if it comes to them without a label. What we
+#: send then looks it up and keeps it, in the last for what begins with a SYN of ours.
 KEPT = OUTPUT, INPUT, OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = (
     *(OUTPUT, INPUT),
     *("output_kept", "input_kept", "output_new"),

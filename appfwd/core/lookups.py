@@ -127,8 +127,8 @@ class Layout:
     ``spans`` are the ranges of a map's addresses, if they are few. ``told`` are the directions in
     which first packets are labelled by protocol, ``seen`` those that are observed. ``ephemeral``
     are the local ports of clients. ``of_tcp`` is the label that the lines give to TCP by its
-    protocol alone. ``complete``: whether the lines label every service, both ways,
-    so that no lookup leaves a packet with the label it came with.
+    protocol alone. ``complete``: whether the lines label every service, both ways, so that no
+    lookup leaves a packet with the label it came with.
     """
 
     maps: frozenset[MapName]

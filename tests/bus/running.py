@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,13 +162,15 @@ class Daemon:
 
     def wait_reached(self, at: str, times: int = 1) -> None:
         """Return when ``at`` was reached so many times; each question lets the daemon go on."""
-        while self.tell("reached").get(at, 0) < times:
-            pass
+        end = time.monotonic() + PATIENCE
+        while (found := self.tell("reached").get(at, 0)) < times:
+            assert time.monotonic() < end, found
 
     def wait_queued(self, count: int) -> None:
         """Return when so many changes wait for the writer."""
-        while self.tell("queued") < count:
-            pass
+        end = time.monotonic() + PATIENCE
+        while (found := self.tell("queued")) < count:
+            assert time.monotonic() < end, found
 
     def state(self) -> Any:
         """Return the desired state, the table and the module."""

@@ -213,7 +213,8 @@ def _everywhere(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _matches_addresses(expr: Mapping[str, Any]) -> bool:
     left = expr.get("match", {}).get("left", {})
-    return str(left.get("ct", {}).get("key", "")).startswith("ip")
+    of = left.get("ct", {}).get("key") or left.get("payload", {}).get("protocol", "")
+    return str(of).startswith("ip")
 
 
 def _load(guest: Guest, variant: str) -> None:

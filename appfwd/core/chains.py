@@ -60,7 +60,6 @@ from appfwd.core.keeping import (
     INPUT,
     INPUT_KEPT,
     INPUT_LOOKUP,
-    KEPT,
     OUTPUT,
     OUTPUT_KEPT,
     OUTPUT_LOOKUP,
@@ -118,7 +117,7 @@ def build(layout: Layout) -> dict[str, Chain]:
     chains[INPUT_LOOKUP] = Chain(tuple(_of_hook(layout, _IN, _OUT)))
     kept = kept_rules(0, complete=layout.complete)
     if layout.looks_up():
-        chains |= {name: Chain(kept[name]) for name in KEPT}
+        chains |= {name: Chain(rules) for name, rules in kept.items()}
     return chains | {
         OUTPUT: Chain(kept[OUTPUT], Base("output", PAST_DNAT)),
         INPUT: Chain(kept[INPUT], Base("input", MANGLE)),

@@ -68,10 +68,8 @@ OUTPUT, INPUT, OUTPUT_LOOKUP, INPUT_LOOKUP = "output", "input", "output_lookup",
 #: from the flow: in the base chains themselves, since a jump costs each packet a seventh of what
 #: all of this costs; or in the chains of its hook, if it comes to them without a label. What we
 #: send then looks it up and keeps it, in the last for what begins with a SYN of ours.
-KEPT = OUTPUT, INPUT, OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = (
-    *(OUTPUT, INPUT),
-    *("output_kept", "input_kept", "output_new"),
-)
+OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW = "output_kept", "input_kept", "output_new"
+KEPT = (OUTPUT, INPUT, OUTPUT_KEPT, INPUT_KEPT, OUTPUT_NEW)
 
 _LABEL_BITS = 13
 _INWARD = 1 << _LABEL_BITS

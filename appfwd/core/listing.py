@@ -125,8 +125,9 @@ def _between_epochs(listed: Table) -> Table:
         return listed
     complete = is_complete(listed.chains)
     number = number_of({name: listed.chains[name].rules for name in KEPT}, complete=complete)
+    between = listed.kept_rules(0)
     chains = {
-        name: replace(chain, rules=listed.kept_rules(0).get(name, chain.rules))
+        name: replace(chain, rules=between.get(name, chain.rules))
         for name, chain in listed.chains.items()
     }
     return replace(listed, chains=chains, keeping=number)

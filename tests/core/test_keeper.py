@@ -25,7 +25,7 @@ from tests.core.compiled import Compiled
 from tests.core.evaluator import Evaluator
 from tests.core.nftmodel import NftModel
 from tests.core.packets import SIDS, Entry, opened, packet_of
-from tests.core.samples import make_policy, points_of, policies, states
+from tests.core.samples import baseline_policy, make_policy, points_of, policies, states
 from tests.core.stories import place, state_of
 from tests.core.test_keeping import WAYS
 from tests.core.test_plan import Change, changes, steps_to
@@ -72,10 +72,18 @@ def test_whatever_changes_the_table_ends_the_epoch(
     model.transaction(delete_commands())
 
 
-def test_the_first_change_after_a_rest_empties_three_chains_and_the_next_ones_none() -> None:
-    before, after = replace(_table(GRANTED), keeping=5), _table(GUARDED)
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_first_change_after_a_rest_takes_the_words_rules_and_the_next_ones_none(
+    baseline: bool,  # noqa: FBT001 - given by the parameter
+) -> None:
+    policy = baseline_policy() if baseline else make_policy()
+    states = (
+        replace(s, settings=replace(s.settings, baseline=baseline)) for s in (GRANTED, GUARDED)
+    )
+    before, after = (_table(state, policy) for state in states)
+    before = replace(before, keeping=5)
     commands = table_commands(before, after)
-    emptied = sorted({*KEPT} - {OUTPUT, INPUT})
+    emptied = sorted({*KEPT} - (set() if baseline else {OUTPUT, INPUT}))
     assert [c["flush"]["chain"]["name"] for c in commands if "flush" in c] == emptied
     found = touched(commands)
     assert found is not None

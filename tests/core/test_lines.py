@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,15 @@ def test_maps_of_ports_hold_only_what_differs_from_the_protocol() -> None:
     assert protocols[Interval(1, 1)] == protocols[Interval(58, 58)] == "icmp_packet_t"
     assert protocols[Interval(2, 57)] == "client_packet_t"
     assert len(lines) == 2
+
+
+def test_a_map_has_its_name_and_no_other_name_is_one() -> None:
+    names = [LineMap(d, p, exact) for d in Direction for p in (6, 17) for exact in (False, True)]
+    names += [LineMap(direction, None) for direction in Direction]
+    assert [LineMap.parse(str(name)) for name in names] == names
+    for text in ("out_proto_exact", "out_exact", "in_icmpx", "up_tcp", "out_tcp_exact_exact"):
+        with pytest.raises((ValueError, KeyError)):
+            LineMap.parse(text)
 
 
 def test_a_policy_without_packet_types_says_so() -> None:

@@ -91,7 +91,8 @@ def test_on_and_off_again_the_table_is_as_before(firewall: Firewall) -> None:
 def test_the_kernels_maps_hold_what_is_shown(firewall: Firewall, guest: Guest) -> None:
     listed = json.loads(guest.run("nft -n -j list table inet appfwd", check=True).out)["nftables"]
     maps = {one["map"]["name"]: one["map"]["elem"] for one in listed if "map" in one}
-    assert {"out_proto", "out_tcp", "out_tcp_exact", "in_proto", "in_udp_exact"} <= maps.keys()
+    assert {"out_proto", "out_tcp", "in_proto", "in_tcp"} <= maps.keys()
+    assert {f"{d}_{p}_exact" for d in DIRECTIONS for p in ("tcp", "udp")} <= maps.keys()
     # An unused map would hold them just as well.
     rules = json.dumps([one for one in listed if "rule" in one])
     assert [name for name in maps if f'"@{name}"' not in rules] == []

@@ -2,14 +2,15 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from .firewall import SECONDS, Firewall
 from .hammer import passes_nothing_after_a_revoke
 from .lab.guest import Guest
-from .lab.probe import ProbeSocket
+from .lab.probe import Address, ProbeSocket
 from .place import HOST, PLACE, PORT, holds, only_mozilla
 
 HOST6, OURS = "fd09::5", "10.9.0.1"
@@ -69,6 +70,19 @@ def goes_on(socket: ProbeSocket) -> None:
     assert socket.echo(seconds=90).ok
     while socket.receive(seconds=0.5).ok:
         pass
+
+
+@contextmanager
+def led_to_place(guest: Guest, kind: str) -> Iterator[Address]:
+    """Have destination NAT lead what is sent to an address to the place."""
+    guest.run(
+        "nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
+        f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {PLACE}; }}; }}' && "
+        "ip route replace 192.0.2.1 dev to-peer",
+        check=True,
+    )
+    yield ("192.0.2.1", 80)
+    guest.run("nft delete table ip tonat; ip route del 192.0.2.1", check=True)
 
 
 def granted(firewall: Firewall, kind: str = "tcp", host: str = HOST) -> ProbeSocket:
@@ -279,23 +293,18 @@ def test_a_fence_cuts_a_kept_flow_without_a_label(firewall: Firewall, guest: Gue
 def test_a_kept_flow_that_nat_led_elsewhere_is_cut_at_the_next_packet(
     firewall: Firewall, guest: Guest, kind: str
 ) -> None:
-    guest.run(
-        "nft 'table ip tonat { chain o { type nat hook output priority dstnat; "
-        f"ip daddr 192.0.2.1 {kind} dport 80 dnat to {PLACE}; }}; }}' && "
-        "ip route replace 192.0.2.1 dev to-peer",
-        check=True,
-    )
-    firewall.guard(PLACE)
-    firewall.grant("mozilla_t", PLACE)
-    socket = guest.probe.open("mozilla_t", ("192.0.2.1", 80), kind=kind).opened()
-    kept(guest, socket)
-    firewall.revoke("mozilla_t", PLACE)
-    assert not socket.echo(seconds=1).ok
-    keeping(guest)
-    assert not socket.echo(seconds=1).ok
-    firewall.grant("mozilla_t", PLACE)
-    goes_on(socket)
-    guest.run("nft delete table ip tonat; ip route del 192.0.2.1", check=True)
+    with led_to_place(guest, kind) as address:
+        firewall.guard(PLACE)
+        assert guest.probe.reach("mozilla_t", address, kind=kind) == "ECONNREFUSED"
+        firewall.grant("mozilla_t", PLACE)
+        socket = guest.probe.open("mozilla_t", address, kind=kind).opened()
+        kept(guest, socket)
+        firewall.revoke("mozilla_t", PLACE)
+        assert not socket.echo(seconds=1).ok
+        keeping(guest)
+        assert not socket.echo(seconds=1).ok
+        firewall.grant("mozilla_t", PLACE)
+        goes_on(socket)
 
 
 def test_a_daemon_killed_at_any_time_leaves_nothing_open(firewall: Firewall, guest: Guest) -> None:

@@ -66,7 +66,7 @@ def base_snapshot(policy: Policy = Policy.SMALL, *, processors: int = 1) -> Snap
 
     def make(draft: Path) -> None:
         with step(f"booting the {policy.value} guest, {machine.accelerator.value} x {processors}"):
-            for left in reversed(range(BOOTS)):
+            for left in reversed(range(BOOTS if processors > 1 else 1)):
                 try:
                     boot(draft)
                     break

@@ -86,8 +86,12 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def windows() -> list[Window]:
-    """Return the notifications that are shown, from the top."""
-    found = _xdotool("search", "--onlyvisible", "--class", "xfce4-notifyd").split()
+    """Return the notifications that are shown, from the top.
+
+    The pointer is taken to a corner: a button that it is over is drawn as white as the window.
+    """
+    corner = ("mousemove", "0", "0")
+    found = _xdotool(*corner, "search", "--onlyvisible", "--class", "xfce4-notifyd").split()
     places = []
     for number in found:
         said = _xdotool("getwindowgeometry", "--shell", number)

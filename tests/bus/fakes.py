@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from appfwd.adapters.store import SqliteStore
-from appfwd.core.keeping import KEPT
 from appfwd.errors import AppfwdError, SelinuxDisabled
+from appfwd.keeping import Keeper
 from appfwd.model.policy import KernelContexts, LoadedPolicy, PacketRule, PortContext, Rights
 from appfwd.model.services import Interval
 from appfwd.model.state import DesiredState
@@ -106,13 +106,13 @@ class FakeNft:
         self.commits: list[float] = []
 
     async def run(self, commands: Sequence[Json]) -> None:
-        await self._faults.at("keep" if _begins_epoch(commands) else "nft")
+        await self._faults.at(_place("nft"))
         for command in copy.deepcopy(list(commands)):
             ((verb, what),) = command.items()
             ((kind, value),) = what.items()
             self._one(verb, kind, value)
         await self.kept(commands)
-        if not _begins_epoch(commands):
+        if not _is_keeper():
             self.commits.append(time.monotonic())
 
     async def kept(self, commands: Sequence[Json]) -> None:
@@ -150,10 +150,11 @@ class FakeNft:
                 del elements[json.dumps(key)]
 
     async def list_ruleset(self) -> Sequence[Json]:
-        return await self.list_table()
+        await self._faults.at("ruleset")
+        return self._rows(terse=False)
 
     async def labels(self, name: str, keys: Sequence[Json]) -> Sequence[str | None]:
-        await self._faults.at("list")
+        await self._faults.at(_place("list"))
         return [self.elements.get(name, {}).get(json.dumps(key)) for key in keys]
 
     async def list_maps(self, names: Collection[str]) -> Sequence[Json]:
@@ -161,7 +162,10 @@ class FakeNft:
         return [row for row in rows if row.get("map", {}).get("name") in names]
 
     async def list_table(self, *, terse: bool = False) -> Sequence[Json]:
-        await self._faults.at("list")
+        await self._faults.at(_place("list"))
+        return self._rows(terse=terse)
+
+    def _rows(self, *, terse: bool) -> list[Json]:
         if self.table is None:
             return []
         rows: list[Json] = [{"table": self.table}]
@@ -173,11 +177,15 @@ class FakeNft:
         return rows + [{"rule": rule} for name in chains for rule in self.rules[name]]
 
 
-def _begins_epoch(commands: Sequence[Json]) -> bool:
-    """Tell a transaction that has flows keep their labels; it comes whenever the table has rest."""
-    whats = [what for command in commands for what in command.values()]
-    chains = {what["rule"]["chain"] for what in whats if "rule" in what}
-    return bool(chains) and chains <= {*KEPT}
+def _is_keeper() -> bool:
+    """Tell who begins epochs, a second after a change, from who makes changes."""
+    task: Any = asyncio.current_task()
+    return task is not None and task.get_coro().__qualname__ == Keeper.run.__qualname__
+
+
+def _place(place: str) -> str:
+    """Return where who does this is; the keeper is always at a place of its own."""
+    return "keep" if _is_keeper() else place
 
 
 class FakePolicy:

@@ -150,7 +150,6 @@ class FakeNft:
                 del elements[json.dumps(key)]
 
     async def list_ruleset(self) -> Sequence[Json]:
-        await self._faults.at("ruleset")
         return self._rows(terse=False)
 
     async def labels(self, name: str, keys: Sequence[Json]) -> Sequence[str | None]:

@@ -26,8 +26,8 @@ with open("/run/hammer", "wb", buffering=0) as out:
             refused = 0
         except OSError:
             refused += 1
-            # Each refusal is a record, which takes a processor too: of one, most of it.
-            time.sleep(0.005 if refused < 100 else 0.05)
+            # Each is a record, which takes most of one processor; after a revoke we try for 2 s.
+            time.sleep(0.005 if refused < 400 else 0.05)
 """
 TOGGLE = """
 import asyncio, json, os, sys, time
